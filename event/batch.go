@@ -1,0 +1,89 @@
+package event
+
+// Batch is a run of events in one arena: the bytes of all names and values lie
+// in Buf, and spans of offsets say where. It holds no pointers per event, so a
+// reader fills and reuses it without allocating, however many events it holds.
+//
+// A Batch is not safe for concurrent use while it is being filled; after that
+// any number of goroutines may read it until it is Reset.
+type Batch struct {
+	// Buf holds the bytes that the spans point into. A reader may put a raw
+	// protocol reply here and add spans over it; offsets stay valid when the
+	// buffer is grown.
+	Buf []byte
+
+	ids   []ID
+	first []uint32 // index into spans of event i's first field
+	spans []span
+	bytes int
+}
+
+type span struct {
+	name, nameLen   uint32
+	value, valueLen uint32
+}
+
+// MaxBatchBytes bounds Buf: spans are 32-bit offsets.
+const MaxBatchBytes = 1<<32 - 1
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	b.Buf = b.Buf[:0]
+	b.ids, b.first, b.spans = b.ids[:0], b.first[:0], b.spans[:0]
+	b.bytes = 0
+}
+
+// Len returns the number of events.
+func (b *Batch) Len() int { return len(b.ids) }
+
+// Bytes returns the sum of the events' sizes (names and values).
+func (b *Batch) Bytes() int { return b.bytes }
+
+// ID returns the ID of event i.
+func (b *Batch) ID(i int) ID { return b.ids[i] }
+
+// Begin starts a new event; AddSpan and AddField add to the last one begun.
+func (b *Batch) Begin(id ID) {
+	b.ids = append(b.ids, id)
+	b.first = append(b.first, uint32(len(b.spans)))
+}
+
+// AddSpan adds a field whose name and value lie in Buf already, at the given
+// offsets.
+func (b *Batch) AddSpan(name, nameLen, value, valueLen int) {
+	b.spans = append(b.spans, span{uint32(name), uint32(nameLen), uint32(value), uint32(valueLen)})
+	b.bytes += nameLen + valueLen
+}
+
+// AddField copies a field into Buf and adds it.
+func (b *Batch) AddField(name, value []byte) {
+	at := len(b.Buf)
+	b.Buf = append(b.Buf, name...)
+	b.Buf = append(b.Buf, value...)
+	b.AddSpan(at, len(name), at+len(name), len(value))
+}
+
+// Append copies e into the batch.
+func (b *Batch) Append(e *Event) {
+	b.Begin(e.ID)
+	for _, f := range e.Fields {
+		b.AddField(f.Name, f.Value)
+	}
+}
+
+// Event fills e with event i, reusing e.Fields. The fields' bytes are those of
+// the batch: they are valid until it is Reset.
+func (b *Batch) Event(i int, e *Event) {
+	end := uint32(len(b.spans))
+	if i+1 < len(b.first) {
+		end = b.first[i+1]
+	}
+	e.ID = b.ids[i]
+	e.Fields = e.Fields[:0]
+	for _, s := range b.spans[b.first[i]:end] {
+		e.Fields = append(e.Fields, Field{
+			Name:  b.Buf[s.name : s.name+s.nameLen : s.name+s.nameLen],
+			Value: b.Buf[s.value : s.value+s.valueLen : s.value+s.valueLen],
+		})
+	}
+}

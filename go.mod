@@ -1,0 +1,3 @@
+module github.com/reservoirhq/reservoir
+
+go 1.26
