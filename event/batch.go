@@ -39,6 +39,18 @@ func (b *Batch) Len() int { return len(b.ids) }
 // Bytes returns the sum of the events' sizes (names and values).
 func (b *Batch) Bytes() int { return b.bytes }
 
+// RangeBytes returns the sum of the sizes of events [from, to).
+func (b *Batch) RangeBytes(from, to int) int {
+	if from >= to {
+		return 0
+	}
+	n := 0
+	for _, s := range b.spans[b.first[from]:b.spanEnd(to-1)] {
+		n += int(s.nameLen) + int(s.valueLen)
+	}
+	return n
+}
+
 // ID returns the ID of event i.
 func (b *Batch) ID(i int) ID { return b.ids[i] }
 
@@ -74,16 +86,19 @@ func (b *Batch) Append(e *Event) {
 // Event fills e with event i, reusing e.Fields. The fields' bytes are those of
 // the batch: they are valid until it is Reset.
 func (b *Batch) Event(i int, e *Event) {
-	end := uint32(len(b.spans))
-	if i+1 < len(b.first) {
-		end = b.first[i+1]
-	}
 	e.ID = b.ids[i]
 	e.Fields = e.Fields[:0]
-	for _, s := range b.spans[b.first[i]:end] {
+	for _, s := range b.spans[b.first[i]:b.spanEnd(i)] {
 		e.Fields = append(e.Fields, Field{
 			Name:  b.Buf[s.name : s.name+s.nameLen : s.name+s.nameLen],
 			Value: b.Buf[s.value : s.value+s.valueLen : s.value+s.valueLen],
 		})
 	}
+}
+
+func (b *Batch) spanEnd(i int) uint32 {
+	if i+1 < len(b.first) {
+		return b.first[i+1]
+	}
+	return uint32(len(b.spans))
 }

@@ -1,0 +1,87 @@
+package archive
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// summarizer collects a Summary, one event after the other, in constant memory.
+type summarizer struct {
+	min, max int64 // µs; meaningful once timed is set
+	timed    bool
+	types    counter
+	tenants  counter
+}
+
+func (s *summarizer) add(e *event.Event, env *event.Envelope) {
+	if t, ok := env.Time(e.ID); ok {
+		if !s.timed {
+			s.min, s.max, s.timed = t, t, true
+		}
+		s.min, s.max = min(s.min, t), max(s.max, t)
+	}
+	eventType, _ := env.Get(event.Type)
+	s.types.add(eventType)
+	tenant, _ := env.Get(event.Tenant)
+	s.tenants.add(tenant)
+}
+
+func (s *summarizer) summary() Summary {
+	out := Summary{Types: s.types.counts(), Tenants: s.tenants.counts()}
+	if s.timed {
+		out.MinTime = time.UnixMicro(s.min).UTC()
+		out.MaxTime = time.UnixMicro(s.max).UTC()
+	}
+	return out
+}
+
+// counter counts distinct values until there are more than MaxSummary, or one
+// that JSON text cannot carry; from then on it counts nothing.
+type counter struct {
+	values   map[string]*uint64
+	last     *uint64 // the counter of lastKey: runs of one value are common
+	lastKey  string
+	overflow bool
+}
+
+func (c *counter) add(value []byte) {
+	if c.overflow {
+		return
+	}
+	if c.last != nil && c.lastKey == string(value) {
+		*c.last++
+		return
+	}
+	n, ok := c.values[string(value)]
+	if !ok {
+		if len(c.values) == MaxSummary || !summable(value) {
+			c.overflow = true
+			return
+		}
+		if c.values == nil {
+			c.values = make(map[string]*uint64)
+		}
+		n = new(uint64)
+		c.values[string(value)] = n
+	}
+	*n++
+	c.last, c.lastKey = n, string(value)
+}
+
+func (c *counter) counts() map[string]uint64 {
+	if c.overflow {
+		return nil
+	}
+	out := make(map[string]uint64, len(c.values))
+	for value, n := range c.values {
+		out[value] = *n
+	}
+	return out
+}
+
+// maxSummaryValue bounds the bytes of a value that a Summary names.
+const maxSummaryValue = 256
+
+func summable(value []byte) bool { return len(value) <= maxSummaryValue && utf8.Valid(value) }
