@@ -16,8 +16,9 @@ const (
 	// KindGap records entries that Redis lost before they were archived. It may
 	// move the head over the lost range; it adds no segments.
 	KindGap Kind = "gap"
-	// KindSeal ends an incarnation: nothing is ever appended to it again. It
-	// names the incarnation that follows.
+	// KindSeal ends an incarnation and names the one that follows: no append,
+	// gap or seal ever comes after it. Segments may still be compacted, expired
+	// and erased; those commits repeat the Seal.
 	KindSeal Kind = "seal"
 	// KindCompact replaces segments by fewer, larger ones with the same events.
 	KindCompact Kind = "compact"
@@ -50,7 +51,9 @@ type Commit struct {
 	Adds    []Segment `json:"adds,omitempty"`
 	Removes []string  `json:"removes,omitempty"` // keys
 	Gap     *Gap      `json:"gap,omitempty"`
-	Seal    *Seal     `json:"seal,omitempty"`
+	// Seal is set in the sealing commit and in every one after it, so the last
+	// commit of a log tells whether the log goes on elsewhere.
+	Seal *Seal `json:"seal,omitempty"`
 
 	// Totals are those of the incarnation after this commit.
 	Totals Totals `json:"totals"`
@@ -124,6 +127,10 @@ type Seal struct {
 	// Base is where the next incarnation begins: entries up to it are the same
 	// in both and are in this one only.
 	Base event.ID `json:"base"`
+	// BaseDigest and BaseEntriesAdded are for Base in the next incarnation what
+	// HeadDigest and EntriesAdded are for a commit's Head.
+	BaseDigest       string `json:"base_digest,omitempty"`
+	BaseEntriesAdded uint64 `json:"base_entries_added"`
 }
 
 // Totals count an incarnation as a whole.
