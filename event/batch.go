@@ -83,6 +83,16 @@ func (b *Batch) Append(e *Event) {
 	}
 }
 
+// Truncate drops the events from n on; their bytes stay in Buf until Reset.
+func (b *Batch) Truncate(n int) {
+	if n >= len(b.ids) {
+		return
+	}
+	b.bytes -= b.RangeBytes(n, len(b.ids))
+	b.spans = b.spans[:b.first[n]]
+	b.ids, b.first = b.ids[:n], b.first[:n]
+}
+
 // Event fills e with event i, reusing e.Fields. The fields' bytes are those of
 // the batch: they are valid until it is Reset.
 func (b *Batch) Event(i int, e *Event) {
