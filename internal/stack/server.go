@@ -1,0 +1,304 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// How long a server may take to answer first, and to end when asked to.
+const (
+	startTimeout = 30 * time.Second
+	stopTimeout  = 15 * time.Second
+	pollInterval = 10 * time.Millisecond
+)
+
+// A Server is a child process that serves on a loopback port, embedded in [Redis],
+// [S3] and [ClickHouse]. Its methods are safe for concurrent use.
+type Server struct {
+	name    string
+	path    string
+	args    []string
+	env     []string // added to this process's environment
+	dir     string   // absolute
+	tempDir string   // removed by Close; empty when the caller owns the directory
+	ports   []*port
+	byStdin bool // ends when its standard input is closed, rather than by SIGTERM
+	ready   func(context.Context) error
+
+	mu     sync.Mutex
+	child  *child // nil while the server is down
+	closed bool
+}
+
+// child is one run of the server's process.
+type child struct {
+	process *os.Process
+	stdin   io.Closer     // nil unless the server ends by its standard input
+	done    chan struct{} // closed when the process has ended
+	err     error         // of Wait, once done
+}
+
+// Pid returns the process's id, or 0 while the server is down.
+func (s *Server) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		return 0
+	}
+	return s.child.process.Pid
+}
+
+// Restart starts the server again on the same port and the same data, and returns
+// when it answers. A server that is still running is stopped first.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("restart %s: closed", s.name)
+	}
+	if err := s.stop(); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
+// Stop ends the server in an orderly way and keeps its data and its port. It does
+// nothing when the server is down.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stop()
+}
+
+// Kill ends the server with SIGKILL, as a crash would, and returns when it is gone.
+// It does nothing when the server is down.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kill()
+}
+
+// Pause freezes the server (SIGSTOP): connections stay open and nothing answers.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+// Close stops the server, gives its port back, and removes its directory if it was
+// not named in the options. It can be called more than once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	err := s.stop()
+	for _, p := range s.ports {
+		err = errors.Join(err, p.release())
+	}
+	if s.tempDir != "" {
+		err = errors.Join(err, os.RemoveAll(s.tempDir))
+	}
+	return err
+}
+
+// firstStart is Restart for a server that was never up.
+func (s *Server) firstStart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.start(ctx)
+}
+
+func (s *Server) running() bool {
+	if s.child == nil {
+		return false
+	}
+	select {
+	case <-s.child.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *Server) signal(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running() {
+		return fmt.Errorf("send %v to %s: not running", sig, s.name)
+	}
+	if err := s.child.process.Signal(sig); err != nil {
+		return fmt.Errorf("send %v to %s: %w", sig, s.name, err)
+	}
+	return nil
+}
+
+func (s *Server) start(ctx context.Context) error {
+	c, err := s.spawn()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", s.name, err)
+	}
+	s.child = c
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := s.waitReady(ctx, c); err != nil {
+		err = fmt.Errorf("start %s: %w%s", s.name, err, s.lastOutput())
+		return errors.Join(err, s.kill())
+	}
+	return nil
+}
+
+func (s *Server) waitReady(ctx context.Context, c *child) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		err := s.ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-c.done:
+			return fmt.Errorf("the process ended: %w", errors.Join(c.err, err))
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// spawn starts the process. The thread that starts it waits for it as well: Linux
+// ends a child with parentDeath set when its parent's *thread* ends.
+func (s *Server) spawn() (*child, error) {
+	out, err := os.OpenFile(s.logFile(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(s.path, s.args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = ownGroup()
+	c := &child{done: make(chan struct{})}
+	if s.byStdin {
+		if c.stdin, err = cmd.StdinPipe(); err != nil {
+			return nil, errors.Join(err, out.Close())
+		}
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := errors.Join(cmd.Start(), out.Close())
+		c.process = cmd.Process
+		started <- err
+		if err != nil {
+			return
+		}
+		c.err = cmd.Wait()
+		close(c.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Server) stop() error {
+	if !s.running() {
+		s.child = nil
+		return nil
+	}
+	c := s.child
+	if err := c.askToEnd(); err != nil && s.running() {
+		return errors.Join(fmt.Errorf("stop %s: %w", s.name, err), s.kill())
+	}
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		s.child = nil
+		return nil
+	case <-timer.C:
+		err := fmt.Errorf("stop %s: still running after %v, killed", s.name, stopTimeout)
+		return errors.Join(err, s.kill())
+	}
+}
+
+// askToEnd wakes a paused process too, which would not see the request otherwise.
+func (c *child) askToEnd() error {
+	if err := c.process.Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	if c.stdin != nil {
+		return c.stdin.Close()
+	}
+	return c.process.Signal(syscall.SIGTERM)
+}
+
+func (s *Server) kill() error {
+	if !s.running() {
+		s.child = nil
+		return nil
+	}
+	c := s.child
+	if err := c.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", s.name, err)
+	}
+	<-c.done
+	s.child = nil
+	return nil
+}
+
+func (s *Server) logFile() string { return filepath.Join(s.dir, "server.log") }
+
+// lastOutput returns the end of the server's log, for an error's text.
+func (s *Server) lastOutput() string {
+	const most = 2000
+	log, err := os.ReadFile(s.logFile())
+	if err != nil || len(log) == 0 {
+		return ""
+	}
+	if len(log) > most {
+		log = log[len(log)-most:]
+	}
+	return "\n" + string(log)
+}
+
+// prepare finds the server's program, makes its directory (a temporary one when dir is
+// empty) and claims its ports. On failure Close gives back what was taken until then.
+func (s *Server) prepare(binary, dir string, ports int) (err error) {
+	if s.path, err = Binary(binary); err != nil {
+		return err
+	}
+	if dir == "" {
+		if s.tempDir, err = os.MkdirTemp("", "reservoir-"+binary+"-"); err != nil {
+			return err
+		}
+		s.dir = s.tempDir
+	} else {
+		if s.dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for range ports {
+		p, err := newPort()
+		if err != nil {
+			return err
+		}
+		s.ports = append(s.ports, p)
+	}
+	return nil
+}

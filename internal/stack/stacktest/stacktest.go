@@ -1,0 +1,50 @@
+// Package stacktest starts the servers of package stack for a test and ends them
+// with it. A server that is not installed fails the test: it is never skipped.
+package stacktest
+
+import (
+	"testing"
+
+	"github.com/reservoirhq/reservoir/internal/stack"
+)
+
+// Redis starts a redis-server that lives as long as the test.
+func Redis(t testing.TB, opts stack.RedisOptions) *stack.Redis {
+	t.Helper()
+	if opts.Dir == "" {
+		opts.Dir = t.TempDir()
+	}
+	r, err := stack.StartRedis(t.Context(), opts)
+	return started(t, r, err)
+}
+
+// Sentinel starts a Redis Sentinel that watches the master under the given name and
+// lives as long as the test.
+func Sentinel(t testing.TB, name, master string) *stack.Redis {
+	t.Helper()
+	r, err := stack.StartSentinel(t.Context(), name, master, stack.RedisOptions{Dir: t.TempDir()})
+	return started(t, r, err)
+}
+
+// S3 starts an S3 server that lives as long as the test.
+func S3(t testing.TB, opts stack.S3Options) *stack.S3 {
+	t.Helper()
+	if opts.Dir == "" {
+		opts.Dir = t.TempDir()
+	}
+	s, err := stack.StartS3(t.Context(), opts)
+	return started(t, s, err)
+}
+
+func started[S interface{ Close() error }](t testing.TB, s S, err error) S {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
