@@ -1,0 +1,86 @@
+package config
+
+import (
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Validate checks what can be checked without reaching anything. The error is
+// an *Error.
+func (c *Config) Validate() error {
+	if problems := c.problems(); len(problems) > 0 {
+		return &Error{problems}
+	}
+	return nil
+}
+
+func (c *Config) problems() []Problem {
+	var problems []Problem
+	for _, k := range Keys() {
+		problems = append(problems, k.check(reflect.ValueOf(c).Elem().FieldByIndex(k.index))...)
+	}
+	bad := func(key, value, what, want string) {
+		problems = append(problems, Problem{Key: key, Value: value, What: what, Want: want})
+	}
+	if len(c.Archive.Formats) == 0 {
+		bad("archive.formats", "", "is empty", "want jsonl, parquet or both")
+	}
+	if len(c.Streams.Include) == 0 {
+		bad("streams.include", "", "is empty", `want at least one pattern; "*" is every stream`)
+	}
+	if c.Archive.Poll.MaxInterval < c.Archive.Poll.Interval {
+		bad("archive.poll.max_interval", c.Archive.Poll.MaxInterval.String(), "is less than archive.poll.interval", "want at least "+c.Archive.Poll.Interval.String())
+	}
+	if c.Redis.Mode == "sentinel" && c.Redis.MasterName == "" {
+		bad("redis.master_name", "", "is empty", "want the master's name: redis.mode is sentinel")
+	}
+	if (c.Redis.TLS.Cert == "") != (c.Redis.TLS.Key == "") {
+		bad("redis.tls", "", "only one of cert and key is set", "want both or neither")
+	}
+	if (c.Store.AccessKey == "") != c.Store.SecretKey.IsZero() {
+		bad("store.access_key", "", "only one of access_key and secret_key is set", "want both, or neither for the standard AWS chain")
+	}
+	if scheme, _, ok := strings.Cut(c.Store.URL.text, "://"); !c.Store.URL.IsZero() && (!ok || scheme != "s3" && scheme != "file") {
+		bad("store.url", c.Store.URL.String(), "is not a store", "want s3://bucket/prefix or file:///directory")
+	}
+	if err := c.Envelope.Validate(); err != nil {
+		bad("envelope", "", strings.ReplaceAll(err.Error(), "\n", "; "), "")
+	}
+	if c.Metrics.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Metrics.Listen); err != nil {
+			bad("metrics.listen", c.Metrics.Listen, "is not an address", "want host:port, as :9090 or 127.0.0.1:9090")
+		}
+	}
+	return problems
+}
+
+// check holds a value against the enum and min tags.
+func (k Key) check(v reflect.Value) []Problem {
+	bad := func(value, what, want string) []Problem {
+		return []Problem{{Key: k.Name, Value: value, What: what, Want: want}}
+	}
+	if len(k.Enum) > 0 {
+		values := []string{v.String()}
+		if k.Type == "list" {
+			values = v.Interface().([]string)
+		}
+		for _, value := range values {
+			optional := value == "" && k.Default == ""
+			if !optional && !slices.Contains(k.Enum, value) {
+				return bad(value, "is not known", "want "+strings.Join(k.Enum, " or "))
+			}
+		}
+	}
+	if k.Min != "" {
+		least, err := decodeText(nil, k.typ, k.Min)
+		if err != nil {
+			return bad(k.Min, "has a bad min tag", "") // a test looks at every tag
+		}
+		if v.Int() < reflect.ValueOf(least).Int() {
+			return bad(text(v), "is too small", "want at least "+k.Min)
+		}
+	}
+	return nil
+}
