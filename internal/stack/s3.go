@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 )
@@ -83,23 +82,3 @@ func (s *S3) Env() []string {
 }
 
 func (s *S3) healthy(ctx context.Context) error { return get(ctx, s.Endpoint()+healthPath) }
-
-// get succeeds when the URL answers 200. It leaves no connection behind.
-func get(ctx context.Context, url string) (err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	if err := resp.Body.Close(); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("get %s: %s", url, resp.Status)
-	}
-	return nil
-}

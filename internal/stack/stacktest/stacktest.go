@@ -36,6 +36,16 @@ func S3(t testing.TB, opts stack.S3Options) *stack.S3 {
 	return started(t, s, err)
 }
 
+// ClickHouse starts the ClickHouse engine, which lives as long as the test.
+func ClickHouse(t testing.TB, opts stack.ClickHouseOptions) *stack.ClickHouse {
+	t.Helper()
+	if opts.Dir == "" {
+		opts.Dir = t.TempDir()
+	}
+	c, err := stack.StartClickHouse(t.Context(), opts)
+	return started(t, c, err)
+}
+
 func started[S interface{ Close() error }](t testing.TB, s S, err error) S {
 	t.Helper()
 	if err != nil {
