@@ -29,6 +29,7 @@ type cursor struct {
 	offsets    []uint32 // in data
 	indexes    []int32  // in offsets, of a page that uses the dictionary
 	dictionary pq.Dictionary
+	fresh      bool // the dictionary is new, to whoever remembers its entries
 }
 
 func (c *cursor) open(chunk *pq.FileColumnChunk, r io.ReaderAt, column int) {
@@ -80,7 +81,7 @@ func (c *cursor) use(page pq.Page) {
 	if d := page.Dictionary(); d != nil {
 		c.indexes = values.Int32()
 		if d != c.dictionary {
-			c.dictionary = d
+			c.dictionary, c.fresh = d, true
 		}
 		entries := d.Page().Data()
 		c.data, c.offsets = entries.ByteArray()

@@ -67,20 +67,24 @@ func (w *window) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // slidingWindow reads a section, mostly from its beginning to its end, in
-// steps of stepBytes.
+// steps.
 type slidingWindow struct {
 	window
-	end int64 // of the section
+	end  int64 // of the section
+	step int64
 }
 
 // stepBytes is the most that is read ahead in one column of a row group too
-// large to be read at once.
-const stepBytes = 1 << 20
+// large to be read at once, sparseStepBytes where few of its rows are wanted.
+const (
+	stepBytes       = 1 << 20
+	sparseStepBytes = 128 << 10
+)
 
 // ReadAt implements io.ReaderAt.
 func (w *slidingWindow) ReadAt(p []byte, off int64) (int, error) {
 	if !w.holds(off, len(p)) && off < w.end {
-		to := min(w.end, max(off+stepBytes, off+int64(len(p))))
+		to := min(w.end, off+max(w.step, int64(len(p))))
 		if err := w.load(off, to); err != nil {
 			return 0, err
 		}

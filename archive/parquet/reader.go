@@ -1,0 +1,333 @@
+package parquet
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// A batch that Read fills holds so many rows or bytes, whichever is reached
+// first.
+const (
+	batchRows  = 1000
+	batchBytes = 1 << 20
+)
+
+// maxGroupBytes is the largest row group that is read at once, compressed.
+// Larger ones are read in steps, column by column.
+const maxGroupBytes = 16 << 20
+
+// Reader reads the events of a File in order. It holds at most one row group,
+// compressed, and one page of each column. It is not safe for concurrent use.
+type Reader struct {
+	file  *File
+	spec  ReadSpec
+	tests []test
+
+	group      int // the next row group
+	runs       []rows
+	cursors    [numColumns]cursor
+	open       bool
+	row        int // in the row group
+	plans      planCache
+	generation uint64
+	window     window
+	sliding    [numColumns]slidingWindow
+	err        error
+}
+
+// rows are the rows [from, to) of a row group.
+type rows struct{ from, to int }
+
+// Close frees what the Reader holds. It does not close the file.
+func (r *Reader) Close() error {
+	if r.err == nil {
+		r.err = errors.New("parquet reader is closed")
+	}
+	return r.closeGroup()
+}
+
+// Read resets b and fills it with the next run of events, at least one and
+// about 1000 or 1 MiB. It returns io.EOF after the last one, and only then.
+// After another error the Reader is of no use; b may hold events then.
+func (r *Reader) Read(b *event.Batch) (err error) {
+	if r.err != nil {
+		return r.err
+	}
+	defer func() { r.err = err }()
+	defer recoverInvalid(&err)
+	b.Reset()
+	r.generation++
+	for b.Len() == 0 {
+		if len(r.runs) == 0 {
+			if err := r.nextGroup(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.fill(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill adds events of the current row group to b.
+func (r *Reader) fill(b *event.Batch) error {
+	for len(r.runs) > 0 && b.Len() < batchRows && len(b.Buf) < batchBytes {
+		run := &r.runs[0]
+		if r.row < run.from {
+			r.row = run.from
+			for i := range r.cursors {
+				if err := r.cursors[i].seek(r.row); err != nil {
+					return err
+				}
+			}
+		}
+		for r.row < run.to && b.Len() < batchRows && len(b.Buf) < batchBytes {
+			n, err := r.loaded()
+			if err != nil {
+				return err
+			}
+			if err := r.build(b, min(n, run.to-r.row, batchRows-b.Len())); err != nil {
+				return err
+			}
+		}
+		if r.row == run.to {
+			r.runs = r.runs[1:]
+		}
+	}
+	return nil
+}
+
+// loaded returns how many rows all cursors have in their pages, at least one.
+func (r *Reader) loaded() (int, error) {
+	n := batchRows
+	for i := range r.cursors {
+		c := &r.cursors[i]
+		if err := c.load(); err != nil {
+			return 0, err
+		}
+		n = min(n, c.rows-c.row)
+	}
+	return n, nil
+}
+
+// build puts up to n events together that are in the cursors' pages.
+func (r *Reader) build(b *event.Batch, n int) error {
+	ms, seq, layout := &r.cursors[colIDMs], &r.cursors[colIDSeq], &r.cursors[colLayout]
+	for ; n > 0 && len(b.Buf) < batchBytes; n-- {
+		id := event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])}
+		plan, err := r.plans.get(layout)
+		if err != nil {
+			return fmt.Errorf("%w: event %s: %w", ErrInvalid, id, err)
+		}
+		plan.build(b, r.generation, id, &r.cursors)
+		for i := range r.cursors {
+			r.cursors[i].next()
+		}
+		r.row++
+	}
+	return nil
+}
+
+// nextGroup opens the next row group that may hold wanted events; io.EOF when
+// there is none.
+func (r *Reader) nextGroup() error {
+	if err := r.closeGroup(); err != nil {
+		return err
+	}
+	for ; r.group < len(r.file.groups); r.group++ {
+		runs, err := r.wanted(r.group)
+		if err != nil {
+			return err
+		}
+		if len(runs) == 0 {
+			continue
+		}
+		if err := r.openGroup(runs); err != nil {
+			return err
+		}
+		r.group++
+		return nil
+	}
+	return io.EOF
+}
+
+// wanted returns the rows of a row group that may be wanted.
+func (r *Reader) wanted(group int) ([]rows, error) {
+	g := &r.file.groups[group]
+	if !r.spec.overlaps(g.MinMs, g.MaxMs) || g.Rows == 0 {
+		return nil, nil
+	}
+	skip, err := r.file.skipGroup(group, r.tests)
+	if skip || err != nil {
+		return nil, err
+	}
+	if len(r.tests) == 0 && r.spec.covers(g.MinMs, g.MaxMs) {
+		return []rows{{0, int(g.Rows)}}, nil
+	}
+	return r.scan(group)
+}
+
+// scan looks at every row's ID and at the columns that the tests are about.
+func (r *Reader) scan(group int) (runs []rows, err error) {
+	columns := []int{colIDMs, colIDSeq}
+	for _, t := range r.tests {
+		columns = append(columns, t.column)
+	}
+	cursors := make([]cursor, len(columns))
+	defer func() {
+		for i := range cursors {
+			err = errors.Join(err, cursors[i].close())
+		}
+	}()
+	for i, column := range columns {
+		if err := r.openColumn(&cursors[i], group, column); err != nil {
+			return nil, err
+		}
+	}
+	verdicts := make([]verdicts, len(r.tests))
+	for row := range int(r.file.groups[group].Rows) {
+		for i := range cursors {
+			if err := cursors[i].load(); err != nil {
+				return nil, err
+			}
+		}
+		ms, seq := &cursors[0], &cursors[1]
+		want := r.spec.contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
+		for i := range r.tests {
+			want = want && verdicts[i].passes(&r.tests[i], &cursors[i+2])
+		}
+		for i := range cursors {
+			cursors[i].next()
+		}
+		switch {
+		case !want:
+		case len(runs) > 0 && runs[len(runs)-1].to == row:
+			runs[len(runs)-1].to = row + 1
+		default:
+			runs = append(runs, rows{row, row + 1})
+		}
+	}
+	return runs, nil
+}
+
+// verdicts are a test's results for a dictionary's entries.
+type verdicts struct {
+	known []int8 // 0 not known yet, 1 passes, -1 does not
+}
+
+func (v *verdicts) passes(t *test, c *cursor) bool {
+	if c.null() {
+		return t.values == nil
+	}
+	if c.indexes == nil {
+		return t.may(c.value(c.at))
+	}
+	if c.fresh {
+		c.fresh, v.known = false, make([]int8, len(c.offsets)-1)
+	}
+	verdict := &v.known[c.indexes[c.at]]
+	if *verdict == 0 {
+		*verdict = -1
+		if t.may(c.value(c.at)) {
+			*verdict = 1
+		}
+	}
+	return *verdict > 0
+}
+
+// extent returns where the column chunk lies in the file.
+func (f *File) extent(group, column int) (from, to int64) {
+	meta := &f.columnChunk(group, column).MetaData
+	from = meta.DataPageOffset
+	if d := meta.DictionaryPageOffset; d != 0 && d < from {
+		from = d
+	}
+	return from, from + meta.TotalCompressedSize
+}
+
+// openColumn opens a cursor of its own on a column chunk, read in steps.
+func (r *Reader) openColumn(c *cursor, group, column int) error {
+	from, to := r.file.extent(group, column)
+	w := &r.sliding[column]
+	*w = slidingWindow{window: window{file: &r.file.tail, data: w.data[:0]}, end: to, step: stepBytes}
+	if to-from <= stepBytes {
+		if err := w.load(from, to); err != nil {
+			return err
+		}
+	}
+	c.open(r.file.chunk(group, column), w, column)
+	return nil
+}
+
+// openGroup opens all columns of a row group.
+func (r *Reader) openGroup(runs []rows) error {
+	r.runs, r.row, r.open = runs, 0, true
+	selected := 0
+	for _, run := range runs {
+		selected += run.to - run.from
+	}
+	low, high := r.file.extent(r.group, 0)
+	for column := range numColumns {
+		from, to := r.file.extent(r.group, column)
+		low, high = min(low, from), max(high, to)
+	}
+	sparse := int64(selected)*sparseFactor < r.file.groups[r.group].Rows
+	if !sparse && high-low <= maxGroupBytes {
+		r.window.file = &r.file.tail
+		if err := r.window.load(low, high); err != nil {
+			return fmt.Errorf("read row group: %w", err)
+		}
+		for column := range numColumns {
+			r.cursors[column].open(r.file.chunk(r.group, column), &r.window, column)
+		}
+	} else {
+		for column := range numColumns {
+			if err := r.openSteps(column, sparse); err != nil {
+				return err
+			}
+		}
+	}
+	if len(runs) == 1 && selected == int(r.file.groups[r.group].Rows) {
+		return nil
+	}
+	for column := range numColumns {
+		// The library then knows where pages begin, and skips what is not
+		// wanted. Mostly this is in the file's tail, in memory.
+		if _, err := r.file.chunk(r.group, column).OffsetIndexFrom(&r.file.tail); err != nil {
+			return fmt.Errorf("%w: offset index of %s: %w", ErrInvalid, columnNames[column], err)
+		}
+	}
+	return nil
+}
+
+// sparseFactor is the ratio of a row group's rows to the wanted ones from which
+// on pages are read, not the whole row group.
+const sparseFactor = 16
+
+func (r *Reader) openSteps(column int, sparse bool) error {
+	_, to := r.file.extent(r.group, column)
+	w := &r.sliding[column]
+	*w = slidingWindow{window: window{file: &r.file.tail, data: w.data[:0]}, end: to, step: stepBytes}
+	if sparse {
+		w.step = sparseStepBytes
+	}
+	r.cursors[column].open(r.file.chunk(r.group, column), w, column)
+	return nil
+}
+
+func (r *Reader) closeGroup() error {
+	if !r.open {
+		return nil
+	}
+	r.open = false
+	var errs []error
+	for i := range r.cursors {
+		errs = append(errs, r.cursors[i].close())
+	}
+	return errors.Join(errs...)
+}
