@@ -25,7 +25,7 @@ type Config struct {
 
 // Redis says how to reach the Redis that holds the streams.
 type Redis struct {
-	URL              URL      `koanf:"url" default:"redis://localhost:6379" doc:"Where Redis is: redis://[user:password@]host:port[/db], rediss:// for TLS. Keys below override its parts."`
+	URL              URL      `koanf:"url" default:"redis://localhost:6379" doc:"redis://[user:password@]host[:port][/db]; rediss:// for TLS; redis+sentinel://host,host/master[/db]; redis+cluster://host,host; unix:///path. The keys below override its parts."`
 	Mode             string   `koanf:"mode" enum:"single,sentinel,cluster" doc:"Kind of deployment; empty: as the URL's scheme says (redis+sentinel://, redis+cluster://), else single."`
 	Addrs            []string `koanf:"addrs" doc:"host:port of the server, the sentinels or some cluster nodes, in place of the URL's."`
 	MasterName       string   `koanf:"master_name" doc:"Name of the master, as the sentinels know it."`
@@ -38,16 +38,15 @@ type Redis struct {
 	DB               int      `koanf:"db" default:"0" min:"0" doc:"Database number; 0: as the URL says."`
 	TLS              TLS      `koanf:"tls" doc:"TLS to Redis."`
 	DialTimeout      Duration `koanf:"dial_timeout" default:"5s" min:"1ms" doc:"Longest wait for a connection."`
-	ReadTimeout      Duration `koanf:"read_timeout" default:"30s" min:"1ms" doc:"Longest wait for an answer."`
-	WriteTimeout     Duration `koanf:"write_timeout" default:"30s" min:"1ms" doc:"Longest wait until a request is sent."`
+	ReadTimeout      Duration `koanf:"read_timeout" default:"10s" min:"1ms" doc:"Longest silence of a server while an answer is due, or a write is blocked."`
 }
 
 // TLS says how a connection is secured.
 type TLS struct {
 	Enabled            bool   `koanf:"enabled" default:"false" doc:"Use TLS whatever the URL's scheme says."`
-	CA                 string `koanf:"ca" doc:"File with the authorities to trust, PEM; empty: the system's."`
-	Cert               string `koanf:"cert" doc:"File with the client's certificate, PEM."`
-	Key                string `koanf:"key" doc:"File with the client's private key, PEM."`
+	CAFile             string `koanf:"ca_file" doc:"File with the authorities to trust, PEM; empty: the system's."`
+	CertFile           string `koanf:"cert_file" doc:"File with the client's certificate, PEM."`
+	KeyFile            string `koanf:"key_file" doc:"File with the client's private key, PEM."`
 	ServerName         string `koanf:"server_name" doc:"Name the server's certificate must have; empty: the host's."`
 	InsecureSkipVerify bool   `koanf:"insecure_skip_verify" default:"false" doc:"Accept any certificate. For tests only."`
 }

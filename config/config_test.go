@@ -175,8 +175,7 @@ func TestProblems(t *testing.T) {
 		{"enum in a list", "archive: {formats: [avro]}", "", []string{"archive.formats", "avro", "jsonl or parquet"}},
 		{"no formats", "archive: {formats: []}", "", []string{"archive.formats", "want jsonl"}},
 		{"poll", "archive: {poll: {interval: 1m}}", "", []string{"archive.poll.max_interval", "want at least 1m"}},
-		{"sentinel", "redis: {mode: sentinel}", "", []string{"redis.master_name"}},
-		{"half a certificate", "redis: {tls: {cert: x}}", "", []string{"redis.tls", "both"}},
+		{"half a certificate", "redis: {tls: {cert_file: x}}", "", []string{"redis.tls", "both"}},
 		{"half a key pair", "store: {access_key: x}", "", []string{"store.access_key", "both"}},
 		{"store", "store: {url: /var/lib}", "", []string{"store.url", "file:///"}},
 		{"listen", "metrics: {listen: \"9090\"}", "", []string{"metrics.listen", ":9090"}},
@@ -354,8 +353,8 @@ func TestKeys(t *testing.T) {
 // TestEveryKeyFromEveryLayer sets each key by file, variable and flag.
 func TestEveryKeyFromEveryLayer(t *testing.T) {
 	companions := map[string][]Flag{ // what must be set together
-		"redis.tls.cert":        {{Key: "redis.tls.key", Value: "x"}},
-		"redis.tls.key":         {{Key: "redis.tls.cert", Value: "x"}},
+		"redis.tls.cert_file":   {{Key: "redis.tls.key_file", Value: "x"}},
+		"redis.tls.key_file":    {{Key: "redis.tls.cert_file", Value: "x"}},
 		"store.access_key":      {{Key: "store.secret_key", Value: "x"}},
 		"store.secret_key":      {{Key: "store.access_key", Value: "x"}},
 		"store.secret_key_file": {{Key: "store.access_key", Value: "x"}},

@@ -33,11 +33,8 @@ func (c *Config) problems() []Problem {
 	if c.Archive.Poll.MaxInterval < c.Archive.Poll.Interval {
 		bad("archive.poll.max_interval", c.Archive.Poll.MaxInterval.String(), "is less than archive.poll.interval", "want at least "+c.Archive.Poll.Interval.String())
 	}
-	if c.Redis.Mode == "sentinel" && c.Redis.MasterName == "" {
-		bad("redis.master_name", "", "is empty", "want the master's name: redis.mode is sentinel")
-	}
-	if (c.Redis.TLS.Cert == "") != (c.Redis.TLS.Key == "") {
-		bad("redis.tls", "", "only one of cert and key is set", "want both or neither")
+	if (c.Redis.TLS.CertFile == "") != (c.Redis.TLS.KeyFile == "") {
+		bad("redis.tls", "", "only one of cert_file and key_file is set", "want both or neither")
 	}
 	if (c.Store.AccessKey == "") != c.Store.SecretKey.IsZero() {
 		bad("store.access_key", "", "only one of access_key and secret_key is set", "want both, or neither for the standard AWS chain")

@@ -21,11 +21,11 @@ import (
 var ErrNoBinary = errors.New("not installed")
 
 // Binary returns the path of a program that a server needs. It is looked for in
-// the environment variable RESERVOIR_<NAME> (upper case, dashes as underscores:
-// RESERVOIR_REDIS_SERVER), then in the cache that `make tools` fills (.cache/bin
+// the environment variable RESERVOIR_TOOL_<NAME> (upper case, dashes as underscores:
+// RESERVOIR_TOOL_REDIS_SERVER), then in the cache that `make tools` fills (.cache/bin
 // beside the go.mod above the working directory), then on PATH.
 func Binary(name string) (string, error) {
-	variable := "RESERVOIR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	variable := "RESERVOIR_TOOL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 	if path := os.Getenv(variable); path != "" {
 		if err := executable(path); err != nil {
 			return "", fmt.Errorf("%s: %w", variable, err)
