@@ -84,8 +84,8 @@ func BenchmarkAppendLine(b *testing.B) {
 	perEvent(b, n)
 }
 
-// BenchmarkEncodingJSON is what encoding/json needs for the same object, for
-// scale; it sorts names and loses what is not UTF-8.
+// BenchmarkEncodingJSON is what encoding/json needs for an object of strings, for
+// scale; it sorts names, loses what is not UTF-8, and looks at no payload.
 func BenchmarkEncodingJSON(b *testing.B) {
 	batch := shopEvents(1000)
 	var e event.Event
@@ -93,12 +93,9 @@ func BenchmarkEncodingJSON(b *testing.B) {
 	for b.Loop() {
 		for i := range batch.Len() {
 			batch.Event(i, &e)
-			fields := make(map[string]any, len(e.Fields))
+			fields := make(map[string]string, len(e.Fields))
 			for _, f := range e.Fields {
 				fields[string(f.Name)] = string(f.Value)
-				if json.Valid(f.Value) {
-					fields[string(f.Name)] = json.RawMessage(f.Value)
-				}
 			}
 			if _, err := json.Marshal(map[string]any{"id": e.ID, "fields": fields}); err != nil {
 				b.Fatal(err)

@@ -278,8 +278,8 @@ func (p *parser) value() (at, n int, err error) {
 	}
 	p.i = end
 	if c == '{' && tagLike(p.s[at:end]) {
-		if content, n := p.tagged(at, end); content > 0 {
-			return p.base64(content, n)
+		if text := p.tagged(at, end); text > 0 {
+			return p.base64(text, end)
 		}
 	}
 	return at, end - at, nil
@@ -339,30 +339,34 @@ func (p *parser) escaped(at, i int) (int, int, error) {
 	}
 }
 
-// tagged returns where the base64 lies in a valid object if it is
+// tagged returns where the string begins in a valid object if it is
 // {"$base64": "…"}, and 0 if it is another one.
-func (p *parser) tagged(at, end int) (content, n int) {
+func (p *parser) tagged(at, end int) int {
 	s := p.s[:end]
 	i, _ := scanSpace(s, at+1, 0)
 	if len(s)-i < len(tagName) || string(s[i:i+len(tagName)]) != tagName {
-		return 0, 0
+		return 0
 	}
 	i, _ = scanSpace(s, i+len(tagName), 0)
-	if i, _ = scanSpace(s, i+1, 0); s[i] != '"' {
-		return 0, 0
+	text, _ := scanSpace(s, i+1, 0) // past the colon
+	if s[text] != '"' {
+		return 0
 	}
-	content = i + 1
-	i, _, _ = scanString(s, i, 0)
-	n = i - 1 - content
+	i, _, _ = scanString(s, text, 0)
 	if i, _ = scanSpace(s, i, 0); i != end-1 {
-		return 0, 0
+		return 0 // there is another member
 	}
-	return content, n
+	return text
 }
 
-// base64 decodes in place.
-func (p *parser) base64(at, n int) (int, int, error) {
-	var err error
+// base64 decodes the string at text in place; the value ends at end.
+func (p *parser) base64(text, end int) (int, int, error) {
+	p.i = text
+	at, n, err := p.text()
+	if err != nil {
+		return at, 0, err
+	}
+	p.i = end
 	p.tmp, err = base64.StdEncoding.Strict().AppendDecode(p.tmp[:0], p.s[at:at+n])
 	if err != nil {
 		return at, 0, p.fail(at, `"$base64" does not hold standard base64 with padding`)

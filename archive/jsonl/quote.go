@@ -12,10 +12,17 @@ import (
 // character, a quote, a backslash, or a byte outside ASCII. It returns len(s)
 // when there is none.
 func plain(s []byte, i int) int {
+	start := i
 	for ; i+8 <= len(s); i += 8 {
 		if special := specials(binary.LittleEndian.Uint64(s[i:])); special != 0 {
 			return i + bits.TrailingZeros64(special)/8
 		}
+	}
+	if tail := len(s) - 8; i < len(s) && tail >= start { // looks at some bytes again
+		if special := specials(binary.LittleEndian.Uint64(s[tail:])); special != 0 {
+			return tail + bits.TrailingZeros64(special)/8
+		}
+		return len(s)
 	}
 	for ; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
@@ -30,18 +37,18 @@ func plain(s []byte, i int) int {
 func specials(x uint64) uint64 {
 	const (
 		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
+		highs = 0x80 * ones
 	)
-	quote := x ^ ones*'"'
-	slash := x ^ ones*'\\'
-	return ((quote-ones)&^quote | (slash-ones)&^slash | (x - ones*' ') | x) & highs
+	quoteOrControl := (x ^ ones*2) - ones*33 // the XOR puts the quote right after the controls
+	backslash := (x ^ ones*'\\') - ones
+	return (quoteOrControl | backslash | x) & highs
 }
 
 // appendString appends s as a JSON string; false means that it cannot, since s
 // is not valid UTF-8, and that the result is to be thrown away.
 func appendString(dst, s []byte) ([]byte, bool) {
-	dst = append(dst, '"')
 	n := plain(s, 0)
+	dst = append(dst, '"')
 	dst = append(dst, s[:n]...)
 	if n < len(s) {
 		if !utf8.Valid(s[n:]) {

@@ -1,6 +1,10 @@
 package jsonl
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
 
 const (
 	// maxReadDepth is how deep values may be nested that a Reader accepts.
@@ -135,7 +139,16 @@ func scanWord(s []byte, i int, word string) (end int, fault string) {
 
 // scanString checks the string whose opening quote is s[i].
 func scanString(s []byte, i int, seen traits) (int, traits, string) {
-	for i++; ; {
+	i++
+	if i+8 <= len(s) { // most are short
+		if special := specials(binary.LittleEndian.Uint64(s[i:])); special != 0 {
+			i += bits.TrailingZeros64(special) / 8
+			if s[i] == '"' {
+				return i + 1, seen, ""
+			}
+		}
+	}
+	for {
 		if i = plain(s, i); i == len(s) {
 			return i, seen, "unterminated string"
 		}

@@ -1,0 +1,3 @@
+package jsonl
+
+import _ "github.com/reservoirhq/reservoir/objectstore"
