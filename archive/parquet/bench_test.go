@@ -3,6 +3,7 @@ package parquet_test
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -202,4 +203,68 @@ func (c *floorCodec) Decode(dst, src []byte) (_ []byte, err error) {
 	return c.decoder.DecodeAll(src, dst[:0])
 }
 
-var _ = bytes.Equal
+// BenchmarkReader compares reading all events back with only decoding the
+// pages, in one run.
+func BenchmarkReader(b *testing.B) {
+	var out bytes.Buffer
+	writeAll(b, &out, shop(benchRows))
+	b.Run("segment", func(b *testing.B) {
+		f := open(b, out.Bytes())
+		batch := new(event.Batch)
+		start := cpuTime(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			r, n := f.Reader(parquet.ReadSpec{}), 0
+			for {
+				err := r.Read(batch)
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += batch.Len()
+			}
+			if err := r.Close(); err != nil || n != benchRows {
+				b.Fatal(n, err)
+			}
+		}
+		b.ReportMetric(float64(cpuTime(b)-start)/float64(b.N)/benchRows, "cpu-ns/row")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRows, "ns/row")
+	})
+	b.Run("pages", func(b *testing.B) {
+		f, err := pq.OpenFile(bytes.NewReader(out.Bytes()), int64(out.Len()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := cpuTime(b)
+		for b.Loop() {
+			readPages(b, f)
+		}
+		b.ReportMetric(float64(cpuTime(b)-start)/float64(b.N)/benchRows, "cpu-ns/row")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRows, "ns/row")
+	})
+}
+
+// readPages decodes every page of a file.
+func readPages(tb testing.TB, f *pq.File) {
+	tb.Helper()
+	for _, group := range f.RowGroups() {
+		for _, chunk := range group.ColumnChunks() {
+			pages := chunk.Pages()
+			for {
+				page, err := pages.ReadPage()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					tb.Fatal(err)
+				}
+				pq.Release(page)
+			}
+			if err := pages.Close(); err != nil {
+				tb.Fatal(err)
+			}
+		}
+	}
+}

@@ -21,6 +21,11 @@ type cursor struct {
 	row   int // the next one in it
 	at    int // index of the row's first value, or of the next value there is
 
+	// Of an even page it is known how values and rows relate: stride values
+	// for each row, which is one or none. Of an uneven one levels tell.
+	uneven bool
+	stride int
+
 	definition []byte   // levels, nil where the column is required
 	repetition []byte   // levels, nil where the column is not repeated
 	level      int      // index of the row's first level, in repeated columns
@@ -72,6 +77,14 @@ func (c *cursor) use(page pq.Page) {
 	c.rows, c.row, c.at, c.level = int(page.NumRows()), 0, 0, 0
 	c.definition, c.repetition = page.DefinitionLevels(), page.RepetitionLevels()
 	c.numbers, c.indexes = nil, nil
+	switch nulls := page.NumNulls(); {
+	case nulls == 0 && c.repetition == nil:
+		c.uneven, c.stride = false, 1
+	case nulls == page.NumValues():
+		c.uneven, c.stride = false, 0
+	default:
+		c.uneven, c.stride = true, 0
+	}
 	values := page.Data()
 	switch c.column {
 	case colIDMs, colIDSeq, colAggregateVersion, colOccurredAt:
@@ -104,10 +117,20 @@ func (c *cursor) seek(row int) error {
 	if err := c.load(); err != nil {
 		return err
 	}
+	if !c.uneven {
+		c.skip(row - c.first - c.row)
+	}
 	for c.first+c.row < row {
 		c.next()
 	}
 	return nil
+}
+
+// skip goes on by n rows of an even page.
+func (c *cursor) skip(n int) {
+	c.row += n
+	c.at += n * c.stride
+	c.level += n
 }
 
 // next goes on to the next row.

@@ -1,8 +1,6 @@
 package parquet
 
 import (
-	"strconv"
-
 	"github.com/reservoirhq/reservoir/event"
 )
 
@@ -36,25 +34,25 @@ func newRowPlan(text []byte) (*rowPlan, error) {
 // maxPlans bounds the layouts that a Reader remembers.
 const maxPlans = 4096
 
-// planCache finds the plan of the layout in the row where a cursor is.
+// planCache finds the plan of the layout k rows after a cursor's.
 type planCache struct {
 	byText  map[string]*rowPlan
 	byIndex []*rowPlan // of the cursor's dictionary
 }
 
-func (pc *planCache) get(c *cursor) (*rowPlan, error) {
+func (pc *planCache) get(c *cursor, k int) (*rowPlan, error) {
 	if c.indexes == nil {
-		return pc.lookup(c.value(c.at))
+		return pc.lookup(c.value(c.at + k))
 	}
 	if c.fresh {
 		c.fresh = false
 		pc.byIndex = append(pc.byIndex[:0], make([]*rowPlan, len(c.offsets)-1)...)
 	}
-	i := c.indexes[c.at]
+	i := c.indexes[c.at+k]
 	if p := pc.byIndex[i]; p != nil {
 		return p, nil
 	}
-	p, err := pc.lookup(c.value(c.at))
+	p, err := pc.lookup(c.value(c.at + k))
 	pc.byIndex[i] = p
 	return p, err
 }
@@ -74,38 +72,36 @@ func (pc *planCache) lookup(text []byte) (*rowPlan, error) {
 	return p, nil
 }
 
-// build appends the event in the row where the cursors are to b.
-func (p *rowPlan) build(b *event.Batch, generation uint64, id event.ID, cursors *[numColumns]cursor) {
-	if p.generation != generation {
-		p.generation, p.namesAt = generation, len(b.Buf)
-		b.Buf = append(b.Buf, p.names...)
+// timeCache writes times. It remembers the last second, which most events
+// share with the one before.
+type timeCache struct {
+	form   event.TimeForm
+	second int64
+	text   []byte // of the time, in this form; empty at first
+}
+
+// fractionAt is where the digits of a fraction are in RFC 3339.
+const fractionAt = len("2006-01-02T15:04:05.")
+
+func (tc *timeCache) append(b []byte, form event.TimeForm, micros int64) []byte {
+	second := micros / 1e6
+	if micros < 0 || form >= event.TimeUnix {
+		return form.Append(b, micros)
 	}
-	b.Begin(id)
-	rest := &cursors[colRest]
-	restAt := rest.at
-	for i := range p.slots {
-		s := &p.slots[i]
-		at := len(b.Buf)
-		switch s.source {
-		case fromText:
-			c := &cursors[s.column]
-			b.Buf = append(b.Buf, c.value(c.at)...)
-		case fromRest:
-			b.Buf = append(b.Buf, rest.value(restAt)...)
-			restAt++
-		case fromNumber:
-			c := &cursors[s.column]
-			b.Buf = strconv.AppendInt(b.Buf, c.numbers[c.at], 10)
-		case fromTime:
-			c := &cursors[s.column]
-			b.Buf = s.form.Append(b.Buf, c.numbers[c.at])
-		case fromPayload:
-			c := &cursors[s.column]
-			b.Buf = append(b.Buf, rest.value(restAt)...)
-			b.Buf = append(b.Buf, c.value(c.at)...)
-			b.Buf = append(b.Buf, rest.value(restAt+1)...)
-			restAt += 2
-		}
-		b.AddSpan(p.namesAt+s.nameAt, len(s.name), at, len(b.Buf)-at)
+	if len(tc.text) == 0 || form != tc.form || second != tc.second {
+		tc.form, tc.second = form, second
+		tc.text = form.Append(tc.text[:0], micros)
+		return append(b, tc.text...)
 	}
+	at := len(b)
+	b = append(b, tc.text...)
+	if b[at+fractionAt-1] != '.' {
+		return b
+	}
+	fraction, scale := micros-second*1e6, int64(1e5)
+	for i := at + fractionAt; i < len(b) && b[i]-'0' <= 9 && scale > 0; i++ {
+		b[i] = byte('0' + fraction/scale%10)
+		scale /= 10
+	}
+	return b
 }

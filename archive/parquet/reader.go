@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -23,7 +24,7 @@ const maxGroupBytes = 16 << 20
 // compressed, and one page of each column. It is not safe for concurrent use.
 type Reader struct {
 	file  *File
-	spec  ReadSpec
+	span  event.Range
 	tests []test
 
 	group      int // the next row group
@@ -32,6 +33,8 @@ type Reader struct {
 	open       bool
 	row        int // in the row group
 	plans      planCache
+	times      timeCache
+	uneven     [numColumns]*cursor // scratch of build
 	generation uint64
 	window     window
 	sliding    [numColumns]slidingWindow
@@ -118,19 +121,65 @@ func (r *Reader) loaded() (int, error) {
 // build puts up to n events together that are in the cursors' pages.
 func (r *Reader) build(b *event.Batch, n int) error {
 	ms, seq, layout := &r.cursors[colIDMs], &r.cursors[colIDSeq], &r.cursors[colLayout]
-	for ; n > 0 && len(b.Buf) < batchBytes; n-- {
-		id := event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])}
-		plan, err := r.plans.get(layout)
+	uneven := r.uneven[:0]
+	for i := range r.cursors {
+		if c := &r.cursors[i]; c.uneven {
+			uneven = append(uneven, c)
+		}
+	}
+	k := 0
+	for ; k < n && len(b.Buf) < batchBytes; k++ {
+		id := event.ID{Ms: uint64(ms.numbers[ms.at+k]), Seq: uint64(seq.numbers[seq.at+k])}
+		plan, err := r.plans.get(layout, k)
 		if err != nil {
 			return fmt.Errorf("%w: event %s: %w", ErrInvalid, id, err)
 		}
-		plan.build(b, r.generation, id, &r.cursors)
-		for i := range r.cursors {
-			r.cursors[i].next()
+		r.assemble(b, plan, id, k)
+		for _, c := range uneven {
+			c.next()
 		}
-		r.row++
 	}
+	for i := range r.cursors {
+		if c := &r.cursors[i]; !c.uneven {
+			c.skip(k)
+		}
+	}
+	r.row += k
 	return nil
+}
+
+// assemble appends an event to b, k rows after the even cursors' and in the row
+// of the uneven ones.
+func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k int) {
+	if p.generation != r.generation {
+		p.generation, p.namesAt = r.generation, len(b.Buf)
+		b.Buf = append(b.Buf, p.names...)
+	}
+	b.Begin(id)
+	rest := &r.cursors[colRest]
+	restAt := rest.at
+	for i := range p.slots {
+		s := &p.slots[i]
+		at := len(b.Buf)
+		c := &r.cursors[s.column]
+		switch s.source {
+		case fromText:
+			b.Buf = append(b.Buf, c.value(c.at+k*c.stride)...)
+		case fromRest:
+			b.Buf = append(b.Buf, rest.value(restAt)...)
+			restAt++
+		case fromNumber:
+			b.Buf = strconv.AppendInt(b.Buf, c.numbers[c.at+k*c.stride], 10)
+		case fromTime:
+			b.Buf = r.times.append(b.Buf, s.form, c.numbers[c.at+k*c.stride])
+		case fromPayload:
+			b.Buf = append(b.Buf, rest.value(restAt)...)
+			b.Buf = append(b.Buf, c.value(c.at+k*c.stride)...)
+			b.Buf = append(b.Buf, rest.value(restAt+1)...)
+			restAt += 2
+		}
+		b.AddSpan(p.namesAt+s.nameAt, len(s.name), at, len(b.Buf)-at)
+	}
 }
 
 // nextGroup opens the next row group that may hold wanted events; io.EOF when
@@ -159,14 +208,14 @@ func (r *Reader) nextGroup() error {
 // wanted returns the rows of a row group that may be wanted.
 func (r *Reader) wanted(group int) ([]rows, error) {
 	g := &r.file.groups[group]
-	if !r.spec.overlaps(g.MinMs, g.MaxMs) || g.Rows == 0 {
+	if !overlaps(r.span, g.MinMs, g.MaxMs) || g.Rows == 0 {
 		return nil, nil
 	}
 	skip, err := r.file.skipGroup(group, r.tests)
 	if skip || err != nil {
 		return nil, err
 	}
-	if len(r.tests) == 0 && r.spec.covers(g.MinMs, g.MaxMs) {
+	if len(r.tests) == 0 && covers(r.span, g.MinMs, g.MaxMs) {
 		return []rows{{0, int(g.Rows)}}, nil
 	}
 	return r.scan(group)
@@ -197,7 +246,7 @@ func (r *Reader) scan(group int) (runs []rows, err error) {
 			}
 		}
 		ms, seq := &cursors[0], &cursors[1]
-		want := r.spec.contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
+		want := r.span.Contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
 		for i := range r.tests {
 			want = want && verdicts[i].passes(&r.tests[i], &cursors[i+2])
 		}

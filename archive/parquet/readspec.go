@@ -1,29 +1,71 @@
 package parquet
 
-import "github.com/reservoirhq/reservoir/event"
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/reservoirhq/reservoir/event"
+)
 
 // ReadSpec says which events of a file are wanted.
 type ReadSpec struct {
-	// From and To bound the IDs, both inclusive. A zero To is no bound.
-	From, To event.ID
+	// Range bounds the IDs. A Reader gives events of the Range only.
+	Range event.Range
+	// Matcher, when set, lets a Reader leave out events that it does not match.
+	// A Reader gives all that it matches and may give others: ask it again.
+	Matcher *event.Matcher
+	// Mapping is the one by which the Matcher's envelopes are made. Where the
+	// file was written by another one the Matcher is of no use to a Reader.
+	Mapping event.Mapping
 }
 
-func (s *ReadSpec) contains(id event.ID) bool {
-	return !id.Less(s.From) && (s.To.IsZero() || !s.To.Less(id))
-}
-
-// overlaps reports whether there may be wanted IDs with milliseconds in
-// [low, high].
-func (s *ReadSpec) overlaps(low, high uint64) bool {
-	return high >= s.From.Ms && (s.To.IsZero() || low <= s.To.Ms)
-}
-
-// covers reports whether all IDs with milliseconds in [low, high] are wanted.
-func (s *ReadSpec) covers(low, high uint64) bool {
-	return s.contains(event.ID{Ms: low}) && s.contains(event.ID{Ms: high, Seq: ^uint64(0)})
-}
-
-// Reader returns a Reader of the wanted events.
+// Reader returns a Reader of the wanted events. The caller closes it.
 func (f *File) Reader(spec ReadSpec) *Reader {
-	return &Reader{file: f, spec: spec}
+	r := &Reader{file: f, span: spec.Range}
+	if spec.Matcher == nil {
+		return r
+	}
+	mapping, err := json.Marshal(spec.Mapping)
+	if err != nil {
+		r.err = fmt.Errorf("compare mappings: %w", err)
+		return r
+	}
+	if string(mapping) == f.metadata.mapping {
+		r.tests = testsOf(spec.Matcher)
+	}
+	return r
+}
+
+// testsOf returns what the matcher demands of columns.
+func testsOf(m *event.Matcher) []test {
+	var tests []test
+	if t, ok := listTest(colEventID, m.EventIDs()); ok {
+		tests = append(tests, t)
+	}
+	if t, ok := listTest(colAggregateID, m.AggregateIDs()); ok {
+		tests = append(tests, t)
+	}
+	for _, t := range []test{
+		{column: colEventType, may: m.MatchType},
+		{column: colTenant, may: m.MatchTenant},
+		{column: colAggregateType, may: m.MatchAggregateType},
+	} {
+		// Filters consist of text: what this passes, everything does.
+		if notText := []byte{0xFF}; !t.may(notText) {
+			tests = append(tests, t)
+		}
+	}
+	return tests
+}
+
+// overlaps reports whether there may be IDs with milliseconds in [low, high]
+// in the range.
+func overlaps(span event.Range, low, high uint64) bool {
+	return span.Overlaps(event.ID{Ms: low}, event.ID{Ms: high, Seq: event.MaxID.Seq})
+}
+
+// covers reports whether all IDs with milliseconds in [low, high] are in the
+// range.
+func covers(span event.Range, low, high uint64) bool {
+	return span.Contains(event.ID{Ms: low}) && span.Contains(event.ID{Ms: high, Seq: event.MaxID.Seq})
 }
