@@ -76,7 +76,8 @@ type Archive struct {
 	Formats      []string `koanf:"formats" default:"jsonl,parquet" enum:"jsonl,parquet" doc:"Formats that every segment is written in; at least one."`
 	Roll         Roll     `koanf:"roll" doc:"When a segment ends: at whichever of these comes first, and at every full hour of event IDs."`
 	Poll         Poll     `koanf:"poll" doc:"How often quiet streams are looked at."`
-	Concurrency  int      `koanf:"concurrency" default:"4" min:"1" doc:"Streams drained at once."`
+	Concurrency  int      `koanf:"concurrency" default:"16" min:"1" doc:"Streams drained at once."`
+	MaxBusy      int      `koanf:"max_busy" default:"2" min:"1" doc:"Streams with a lot pending that are drained at once; each needs about 40 MiB."`
 	MaxEntrySize Size     `koanf:"max_entry_size" default:"64MiB" min:"1KiB" doc:"A larger entry stops its stream with an error that names it; it is never cut."`
 	Group        string   `koanf:"group" doc:"Consumer group that mirrors the committed head, so that Redis's own tools show the lag; empty: none."`
 	Trim         Trim     `koanf:"trim" doc:"Trimming of what is safely archived."`

@@ -94,7 +94,6 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(s.listener) }()
-	s.logger.Info("serving metrics", "address", s.Addr())
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving metrics: %w", err)

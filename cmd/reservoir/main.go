@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // Exit statuses, of every subcommand; `reservoir help` documents them.
@@ -22,6 +24,7 @@ const (
 )
 
 func main() {
+	logging.Disable() // go-redis would print to stderr what it returns as errors
 	ctx, stop := interruptible(context.Background(), func() { os.Exit(exitInterrupted) })
 	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -57,3 +57,6 @@ func permissionRemedy(command string) string {
 	}
 	return fmt.Sprintf("give the ACL user the command: ACL SETUSER <user> +%s", command)
 }
+
+// remedyOf says what to do about err, or "".
+func remedyOf(err error) string { return remedy.Of(withRemedy(err)) }

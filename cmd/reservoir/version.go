@@ -16,7 +16,7 @@ func newVersionCmd(app *app) *cobra.Command {
 		Args:        cobra.NoArgs,
 		Annotations: withoutConfig,
 		RunE: func(*cobra.Command, []string) error {
-			b := telemetry.ReadBuild(version)
+			b := build()
 			if asJSON {
 				return app.printJSON(b)
 			}
@@ -27,3 +27,6 @@ func newVersionCmd(app *app) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
+
+// build says what this binary was built from.
+func build() telemetry.Build { return telemetry.ReadBuild(version) }
