@@ -1,3 +1,0 @@
-package jsonl
-
-import _ "github.com/reservoirhq/reservoir/objectstore"
