@@ -48,7 +48,7 @@ func (a *Archive) NewSegmentWriter(ctx context.Context, stream string, incarnati
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &SegmentWriter{ctx: ctx, cancel: cancel, first: first}
 	dir := incarnationDir(stream, incarnation)
-	summary := &summarizer{}
+	summary := &summarizer{mapping: a.mapping}
 	for i, format := range formats {
 		l := &lane{
 			format: format,
@@ -205,6 +205,9 @@ func (w *SegmentWriter) Write(b *event.Batch, from, to int) error {
 	<-encoded
 	return w.failure(nil)
 }
+
+// First returns the ID of the first event, as it was announced.
+func (w *SegmentWriter) First() event.ID { return w.first }
 
 // Count returns the number of events sent so far.
 func (w *SegmentWriter) Count() uint64 { return w.count }

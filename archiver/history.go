@@ -1,0 +1,230 @@
+package archiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/redisstream"
+)
+
+// prepare brings what is known of a stream up to date before a drain: the log's
+// end (another archiver may have moved it), what Redis has now, and whether
+// that is still the history that was archived. Where it is not, the incarnation
+// is sealed and the next one begun.
+func (a *Archiver) prepare(ctx context.Context, st *stream) error {
+	if err := a.loadLog(ctx, st); err != nil {
+		return err
+	}
+	info, err := a.redis.Info(ctx, st.name)
+	if errors.Is(err, redisstream.ErrNoStream) {
+		st.present = false
+		return a.removed(ctx, st)
+	}
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", st.name, err)
+	}
+	st.see(info)
+	st.present = true
+	same, err := a.sameHistory(ctx, st)
+	if err != nil {
+		return err
+	}
+	if same {
+		return a.wentBack(ctx, st)
+	}
+	return a.replaceHistory(ctx, st)
+}
+
+// wentBack commits a gap when Redis has the archived history but has lost
+// entries after it that this process saw: a failover to a replica that was
+// behind, or a restart from an older file.
+func (a *Archiver) wentBack(ctx context.Context, st *stream) error {
+	seen := st.seen
+	st.seen = st.info
+	if seen.EntriesAdded <= st.info.EntriesAdded {
+		return nil
+	}
+	return a.commitGap(ctx, st, &redisstream.Loss{
+		After: st.log.Head(), UpTo: seen.LastGeneratedID,
+		Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
+		Added: st.log.EntriesAdded(),
+	})
+}
+
+func (a *Archiver) loadLog(ctx context.Context, st *stream) error {
+	if st.log == nil {
+		log, err := a.archive.Log(ctx, st.name)
+		if err != nil {
+			return fmt.Errorf("load the commit log of %s: %w", st.name, err)
+		}
+		st.log = log
+		return nil
+	}
+	if err := st.log.Refresh(ctx); err != nil {
+		return fmt.Errorf("refresh the commit log of %s: %w", st.name, err)
+	}
+	return nil
+}
+
+// sameHistory reports whether Redis still holds the history that the archive's
+// head belongs to. The counters cannot have gone back, and the entry at the
+// head, if it is still there, must have the same content. An entry that is not
+// there was trimmed or deleted, if Redis says that it trims or deletes there.
+func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
+	head := st.log.Head()
+	if head.IsZero() {
+		return true, nil
+	}
+	if st.info.LastGeneratedID.Less(head) || st.info.EntriesAdded < st.log.EntriesAdded() {
+		return false, nil
+	}
+	digest := st.log.HeadDigest()
+	if digest == "" {
+		return true, nil // the head is the end of a gap
+	}
+	e, found, err := a.redis.Get(ctx, st.name, head)
+	if err != nil {
+		return false, fmt.Errorf("compare %s with its archive: %w", st.name, err)
+	}
+	if found {
+		return event.Digest(e) == digest, nil
+	}
+	trimmed := st.info.Length == 0 || head.Less(st.info.FirstID)
+	deleted := !st.info.MaxDeletedID.Less(head)
+	return trimmed || deleted, nil
+}
+
+// removed seals the incarnation of a stream whose key is gone, with what is
+// known to have been in it and not been archived.
+func (a *Archiver) removed(ctx context.Context, st *stream) error {
+	if st.log.Last() == nil {
+		return nil
+	}
+	if err := a.recordUnarchived(ctx, st, redisstream.CauseRemoved); err != nil {
+		return err
+	}
+	return a.seal(ctx, st, archive.CauseRemoved, fork{})
+}
+
+// replaceHistory seals the incarnation and begins the next one where the
+// history in Redis leaves the archived one.
+func (a *Archiver) replaceHistory(ctx context.Context, st *stream) error {
+	at, err := a.findFork(ctx, st)
+	if err != nil {
+		return fmt.Errorf("compare %s with its archive: %w", st.name, err)
+	}
+	cause := archive.CauseFailover
+	if at.base.IsZero() {
+		cause = archive.CauseRemoved
+	}
+	if err := a.recordUnarchived(ctx, st, redisstream.Cause(cause)); err != nil {
+		return err
+	}
+	return a.seal(ctx, st, cause, at)
+}
+
+// recordUnarchived commits a gap for entries that this process saw in the
+// stream (by its counters) and that went away with it. Nobody can know what was
+// added after the last look, so the count is a lower bound.
+func (a *Archiver) recordUnarchived(ctx context.Context, st *stream, cause redisstream.Cause) error {
+	seen := st.seen
+	if st.present && seen == st.info {
+		return nil // seen in the history that came, not in the one that went
+	}
+	if seen.EntriesAdded <= st.log.EntriesAdded() || !st.log.Head().Less(seen.LastGeneratedID) {
+		return nil
+	}
+	loss := &redisstream.Loss{
+		After: st.log.Head(), UpTo: seen.LastGeneratedID,
+		Lost: seen.EntriesAdded - st.log.EntriesAdded(), Cause: cause, Added: seen.EntriesAdded,
+	}
+	return a.commitGap(ctx, st, loss)
+}
+
+// fork is where two histories of one stream part: entries up to base are in
+// both, added says how many had been added by then.
+type fork struct {
+	base   event.ID
+	digest string // of the entry at base
+	added  uint64
+}
+
+func (a *Archiver) seal(ctx context.Context, st *stream, reason archive.GapCause, at fork) error {
+	a.log.Error("the stream in Redis is not the one that was archived; a new incarnation begins",
+		"stream", st.name, "incarnation", st.log.Incarnation(), "reason", reason, "head", st.log.Head(), "base", at.base)
+	err := a.commit(ctx, st, archive.Commit{
+		Kind: archive.KindSeal,
+		Seal: &archive.Seal{Reason: reason, Next: st.log.Incarnation() + 1, Base: at.base, BaseDigest: at.digest, BaseEntriesAdded: at.added},
+	})
+	if err != nil {
+		return err
+	}
+	st.seen = redisstream.Info{}
+	return nil
+}
+
+// findFork compares archive and Redis where they overlap. It finds the newest
+// commit whose head Redis holds with the same content, then goes on entry by
+// entry. Histories with nothing in common have the zero fork.
+func (a *Archiver) findFork(ctx context.Context, st *stream) (fork, error) {
+	for c, err := range st.log.Backwards(ctx) {
+		if err != nil {
+			return fork{}, err
+		}
+		if c.Head.Less(st.info.FirstID) {
+			break // Redis holds nothing so old
+		}
+		if c.HeadDigest == "" || st.info.LastGeneratedID.Less(c.Head) {
+			continue
+		}
+		e, found, err := a.redis.Get(ctx, st.name, c.Head)
+		if err != nil {
+			return fork{}, err
+		}
+		if found && event.Digest(e) == c.HeadDigest {
+			at := fork{c.Head, c.HeadDigest, c.EntriesAdded}
+			_, err := a.followFork(ctx, st, &at)
+			return at, err
+		}
+	}
+	// Nothing to go by but what Redis still has. What it no longer has was added
+	// before that.
+	at := fork{base: st.info.FirstID.Prev(), added: st.info.EntriesAdded - st.info.Length}
+	common, err := a.followFork(ctx, st, &at)
+	if err != nil || !common {
+		return fork{}, err
+	}
+	return at, nil
+}
+
+// followFork moves a fork forward for as long as the next entries are the same
+// in both histories, and reports whether any were.
+func (a *Archiver) followFork(ctx context.Context, st *stream, at *fork) (common bool, err error) {
+	plan, err := a.archive.Plan(ctx, archive.PlanSpec{
+		Stream: st.name, Incarnation: st.log.Incarnation(), Range: event.Range{From: at.base.Next(), To: st.info.LastGeneratedID},
+	})
+	if err != nil {
+		return false, err
+	}
+	live, stop := iter.Pull2(a.redis.Scan(ctx, st.name, at.base))
+	defer stop()
+	for archived, err := range plan.Events(ctx) {
+		if err != nil {
+			return false, err
+		}
+		e, err, more := live()
+		if err != nil {
+			return false, err
+		}
+		if !more || !e.Equal(archived) {
+			break
+		}
+		*at = fork{archived.ID, event.Digest(e), at.added + 1}
+		common = true
+	}
+	return common, nil
+}
