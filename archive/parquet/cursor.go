@@ -1,11 +1,14 @@
 package parquet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 
 	pq "github.com/parquet-go/parquet-go"
+
+	"github.com/reservoirhq/reservoir/event"
 )
 
 // cursor walks over the rows of one column chunk, a page at a time. Its fields
@@ -33,6 +36,13 @@ type cursor struct {
 	data       []byte   // of a byte array column, or of its dictionary
 	offsets    []uint32 // in data
 	indexes    []int32  // in offsets, of a page that uses the dictionary
+	// Values are copied into a batch many at once: those of the rows that are
+	// being built (copied), or a whole dictionary, once for a batch
+	// (generation). What is at offset 0 of data then is at moved in the batch.
+	copied     bool
+	generation uint64
+	moved      int
+
 	dictionary pq.Dictionary
 	fresh      bool // the dictionary is new, to whoever remembers its entries
 }
@@ -94,7 +104,7 @@ func (c *cursor) use(page pq.Page) {
 	if d := page.Dictionary(); d != nil {
 		c.indexes = values.Int32()
 		if d != c.dictionary {
-			c.dictionary, c.fresh = d, true
+			c.dictionary, c.fresh, c.generation = d, true, 0
 		}
 		entries := d.Page().Data()
 		c.data, c.offsets = entries.ByteArray()
@@ -105,6 +115,51 @@ func (c *cursor) use(page pq.Page) {
 
 // null reports whether the row has no value.
 func (c *cursor) null() bool { return c.definition != nil && c.definition[c.row] == 0 }
+
+// maxShared is the size in bytes up to which a dictionary is copied whole.
+const maxShared = 16 << 10
+
+// copyTo makes sure that value i is in the batch of that generation, and
+// returns where. It may copy the values of the next n rows with it.
+func (c *cursor) copyTo(b *event.Batch, generation uint64, i, n int) (at, length int) {
+	switch {
+	case c.indexes == nil:
+		if !c.copied {
+			c.copied = true
+			from, to := c.offsets[i], c.offsets[c.end(i, n)]
+			c.moved = len(b.Buf) - int(from)
+			b.Buf = append(b.Buf, c.data[from:to]...)
+		}
+	case len(c.data) > maxShared:
+		value := c.value(i)
+		b.Buf = append(b.Buf, value...)
+		return len(b.Buf) - len(value), len(value)
+	default:
+		if i = int(c.indexes[i]); c.generation != generation {
+			c.generation, c.moved = generation, len(b.Buf)
+			b.Buf = append(b.Buf, c.data...)
+		}
+	}
+	from := c.offsets[i]
+	return c.moved + int(from), int(c.offsets[i+1] - from)
+}
+
+// end returns the index after the values of n rows: of an even cursor from the
+// row of value i on, of an uneven one from its own row on.
+func (c *cursor) end(i, n int) int {
+	switch {
+	case !c.uneven:
+		return i + c.stride*n
+	case c.repetition == nil:
+		return c.at + n - bytes.Count(c.definition[c.row:c.row+n], []byte{0})
+	}
+	level := c.level
+	for ; n > 0; n-- {
+		for level++; level < len(c.repetition) && c.repetition[level] != 0; level++ {
+		}
+	}
+	return c.at + (level - c.level) - bytes.Count(c.definition[c.level:level], []byte{0})
+}
 
 // seek goes on to a later row of the row group, or stays where it is.
 func (c *cursor) seek(row int) error {

@@ -127,30 +127,31 @@ func (r *Reader) build(b *event.Batch, n int) error {
 			uneven = append(uneven, c)
 		}
 	}
-	k := 0
-	for ; k < n && len(b.Buf) < batchBytes; k++ {
+	for k := range n {
 		id := event.ID{Ms: uint64(ms.numbers[ms.at+k]), Seq: uint64(seq.numbers[seq.at+k])}
 		plan, err := r.plans.get(layout, k)
 		if err != nil {
 			return fmt.Errorf("%w: event %s: %w", ErrInvalid, id, err)
 		}
-		r.assemble(b, plan, id, k)
+		r.assemble(b, plan, id, k, n)
 		for _, c := range uneven {
 			c.next()
 		}
 	}
 	for i := range r.cursors {
-		if c := &r.cursors[i]; !c.uneven {
-			c.skip(k)
+		c := &r.cursors[i]
+		if !c.uneven {
+			c.skip(n)
 		}
+		c.copied = false
 	}
-	r.row += k
+	r.row += n
 	return nil
 }
 
-// assemble appends an event to b, k rows after the even cursors' and in the row
-// of the uneven ones.
-func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k int) {
+// assemble appends an event to b, the one k rows after the even cursors' and in
+// the row of the uneven ones. It may copy values of up to n rows at once.
+func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 	if p.generation != r.generation {
 		p.generation, p.namesAt = r.generation, len(b.Buf)
 		b.Buf = append(b.Buf, p.names...)
@@ -160,14 +161,19 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k int) {
 	restAt := rest.at
 	for i := range p.slots {
 		s := &p.slots[i]
-		at := len(b.Buf)
 		c := &r.cursors[s.column]
+		name := p.namesAt + s.nameAt
+		at := len(b.Buf)
 		switch s.source {
 		case fromText:
-			b.Buf = append(b.Buf, c.value(c.at+k*c.stride)...)
+			at, length := c.copyTo(b, r.generation, c.at+k*c.stride, n-k)
+			b.AddSpan(name, len(s.name), at, length)
+			continue
 		case fromRest:
-			b.Buf = append(b.Buf, rest.value(restAt)...)
+			at, length := rest.copyTo(b, r.generation, restAt, n-k)
+			b.AddSpan(name, len(s.name), at, length)
 			restAt++
+			continue
 		case fromNumber:
 			b.Buf = strconv.AppendInt(b.Buf, c.numbers[c.at+k*c.stride], 10)
 		case fromTime:
@@ -178,7 +184,7 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k int) {
 			b.Buf = append(b.Buf, rest.value(restAt+1)...)
 			restAt += 2
 		}
-		b.AddSpan(p.namesAt+s.nameAt, len(s.name), at, len(b.Buf)-at)
+		b.AddSpan(name, len(s.name), at, len(b.Buf)-at)
 	}
 }
 
@@ -215,17 +221,22 @@ func (r *Reader) wanted(group int) ([]rows, error) {
 	if skip || err != nil {
 		return nil, err
 	}
-	if len(r.tests) == 0 && covers(r.span, g.MinMs, g.MaxMs) {
+	whole := covers(r.span, g.MinMs, g.MaxMs)
+	if len(r.tests) == 0 && whole {
 		return []rows{{0, int(g.Rows)}}, nil
 	}
-	return r.scan(group)
+	return r.scan(group, whole)
 }
 
-// scan looks at every row's ID and at the columns that the tests are about.
-func (r *Reader) scan(group int) (runs []rows, err error) {
-	columns := []int{colIDMs, colIDSeq}
+// scan looks at the columns that the tests are about and, unless the row group
+// lies as a whole in the range, at every row's ID.
+func (r *Reader) scan(group int, whole bool) (runs []rows, err error) {
+	var columns []int
 	for _, t := range r.tests {
 		columns = append(columns, t.column)
+	}
+	if !whole {
+		columns = append(columns, colIDMs, colIDSeq)
 	}
 	cursors := make([]cursor, len(columns))
 	defer func() {
@@ -245,10 +256,13 @@ func (r *Reader) scan(group int) (runs []rows, err error) {
 				return nil, err
 			}
 		}
-		ms, seq := &cursors[0], &cursors[1]
-		want := r.span.Contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
+		want := true
 		for i := range r.tests {
-			want = want && verdicts[i].passes(&r.tests[i], &cursors[i+2])
+			want = want && verdicts[i].passes(&r.tests[i], &cursors[i])
+		}
+		if !whole && want {
+			ms, seq := &cursors[len(r.tests)], &cursors[len(r.tests)+1]
+			want = r.span.Contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
 		}
 		for i := range cursors {
 			cursors[i].next()
@@ -316,16 +330,12 @@ func (r *Reader) openColumn(c *cursor, group, column int) error {
 // openGroup opens all columns of a row group.
 func (r *Reader) openGroup(runs []rows) error {
 	r.runs, r.row, r.open = runs, 0, true
-	selected := 0
-	for _, run := range runs {
-		selected += run.to - run.from
-	}
 	low, high := r.file.extent(r.group, 0)
 	for column := range numColumns {
 		from, to := r.file.extent(r.group, column)
 		low, high = min(low, from), max(high, to)
 	}
-	sparse := int64(selected)*sparseFactor < r.file.groups[r.group].Rows
+	sparse := isSparse(runs, int(r.file.groups[r.group].Rows))
 	if !sparse && high-low <= maxGroupBytes {
 		r.window.file = &r.file.tail
 		if err := r.window.load(low, high); err != nil {
@@ -341,7 +351,7 @@ func (r *Reader) openGroup(runs []rows) error {
 			}
 		}
 	}
-	if len(runs) == 1 && selected == int(r.file.groups[r.group].Rows) {
+	if runs[0] == (rows{0, int(r.file.groups[r.group].Rows)}) {
 		return nil
 	}
 	for column := range numColumns {
@@ -354,9 +364,19 @@ func (r *Reader) openGroup(runs []rows) error {
 	return nil
 }
 
-// sparseFactor is the ratio of a row group's rows to the wanted ones from which
-// on pages are read, not the whole row group.
-const sparseFactor = 16
+// isSparse reports whether the rows lie in so few places of a row group that
+// it is better to read pages than all of it.
+func isSparse(runs []rows, all int) bool {
+	const pageRows = 1000 // or so, in the columns that weigh most
+	pages, next := 0, 0   // pages touched, the first page not counted yet
+	for _, run := range runs {
+		from, to := max(run.from/pageRows, next), (run.to-1)/pageRows+1
+		if from < to {
+			pages, next = pages+to-from, to
+		}
+	}
+	return pages*pageRows*4 < all
+}
 
 func (r *Reader) openSteps(column int, sparse bool) error {
 	_, to := r.file.extent(r.group, column)

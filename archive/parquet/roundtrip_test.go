@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -289,4 +290,25 @@ func readAll(t fataler, f *parquet.File, spec parquet.ReadSpec) []event.Event {
 		t.Fatal(err)
 	}
 	return events
+}
+
+// Events whose columns are full, but whose layouts use them in some rows only.
+func TestColumnsUsedNowAndThen(t *testing.T) {
+	var events []event.Event
+	add := func(pairs ...string) {
+		events = append(events, event.Event{ID: event.ID{Ms: uint64(1000 + len(events))}, Fields: fields(pairs...)})
+	}
+	for i := range 2000 {
+		n := strconv.Itoa(i)
+		switch {
+		case i%1000 < 700 && i%7 != 6:
+			add("event", `{"id":"`+n+`","type":"T`+n+`","version":`+n+`,"data":{"n":`+n+`}}`)
+		case i%3 == 0:
+			add("id", n, "type", "T"+n, "version", n, "data", "d"+n, "x", "x"+n, "y", "y"+n)
+		default:
+			add("x", "x"+n, "id", n, "type", "T"+n, "version", "0"+n, "data", "d"+n)
+		}
+	}
+	f := open(t, write(t, events, parquet.Options{}))
+	diff(t, read(t, f, parquet.ReadSpec{}), events)
 }
