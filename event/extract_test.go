@@ -119,7 +119,11 @@ func TestExtract(t *testing.T) {
 }
 
 // checkShape holds a shape to what it promises of its event.
-func checkShape(t testing.TB, s *event.Shape, e *event.Event, env *event.Envelope) {
+func checkShape(t interface {
+	Helper()
+	Errorf(string, ...any)
+	Fatalf(string, ...any)
+}, s *event.Shape, e *event.Event, env *event.Envelope) {
 	t.Helper()
 	for i, f := range e.Fields {
 		if string(s.Names[i]) != string(f.Name) {

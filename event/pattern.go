@@ -6,7 +6,9 @@ import "slices"
 // Redis match keys: * is any run of bytes, ? any byte, [abc] and [a-z] one of
 // a set, [^abc] one that is not in it, and \x is x itself. Everything is
 // compared byte by byte. As in Redis a set that is not closed ends with the
-// pattern, and an empty name matches "*" and "" only.
+// pattern, a "]" after a "-" is the end of a run and not of the set, and an
+// empty name matches "*" and "" only. (Runs of bytes over 127 are ordered as
+// Redis has them where char is unsigned, as on ARM.)
 func MatchPattern(pattern, name string) bool { return matchPattern(pattern, name) }
 
 func matchPattern[S string | []byte](pattern string, name S) bool {

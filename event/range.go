@@ -155,8 +155,11 @@ func parseDay(s, text string) (Range, error) {
 		return Range{}, boundError(s, "want a date such as \"2026-11-21\"")
 	}
 	r, err := instant(s, day)
+	if err != nil {
+		return Range{}, err
+	}
 	r.To.Ms += 24*60*60*1000 - 1
-	return r, err
+	return r, nil
 }
 
 func parseIDs(s, text string) (Range, error) {
