@@ -33,7 +33,7 @@ type ClickHouse struct {
 func StartClickHouse(ctx context.Context, opts ClickHouseOptions) (*ClickHouse, error) {
 	c := &ClickHouse{opts: opts}
 	c.name, c.ready, c.byStdin = "the ClickHouse engine", c.ping, true
-	if err := c.configure(); err != nil {
+	if err := c.configure(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the ClickHouse engine: %w", err), c.Close())
 	}
 	if err := c.firstStart(ctx); err != nil {
@@ -56,12 +56,12 @@ const clickHouseConfig = `<clickhouse>
 </clickhouse>
 `
 
-func (c *ClickHouse) configure() error {
+func (c *ClickHouse) configure(ctx context.Context) error {
 	library, err := libchdb()
 	if err != nil {
 		return err
 	}
-	if err := c.prepare("chengine", c.opts.Dir, 2); err != nil {
+	if err := c.prepare(ctx, "chengine", c.opts.Dir, 2); err != nil {
 		return err
 	}
 	config := fmt.Sprintf(clickHouseConfig, c.dir, c.dir, c.ports[0], c.ports[1], c.opts.Config)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 )
 
 func TestDuckDB(t *testing.T) {
@@ -15,12 +16,9 @@ func TestDuckDB(t *testing.T) {
 		List  []string
 	}
 	var got []row
-	err := stack.DuckDB(t.Context(), `
+	stacktest.DuckDB(t, `
 		CREATE TABLE t AS SELECT 18446744073709551615::UBIGINT AS id, NULL::VARCHAR AS name;
 		SELECT id, name, '\x00\xFF'::BLOB AS bytes, ['a', ''] AS list FROM t`, &got)
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := []row{{ID: "18446744073709551615", Bytes: map[string]string{"$base64": "AP8="}, List: []string{"a", ""}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("rows = %+v, want %+v", got, want)

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -23,14 +24,14 @@ type port struct {
 	claim  *os.File
 }
 
-func newPort() (*port, error) {
+func newPort(ctx context.Context) (*port, error) {
 	dir := filepath.Join(os.TempDir(), "reservoir-ports-"+strconv.Itoa(os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("claim a port: %w", err)
 	}
 	for range 1000 {
 		n := firstPort + rand.IntN(lastPort-firstPort+1)
-		p, err := claimPort(dir, n)
+		p, err := claimPort(ctx, dir, n)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +43,7 @@ func newPort() (*port, error) {
 }
 
 // claimPort returns nil without an error when the port is taken.
-func claimPort(dir string, n int) (*port, error) {
+func claimPort(ctx context.Context, dir string, n int) (*port, error) {
 	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(n)), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("claim port %d: %w", n, err)
@@ -54,7 +55,7 @@ func claimPort(dir string, n int) (*port, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("claim port %d: %w", n, err), p.release())
 	}
-	l, err := net.Listen("tcp", p.addr())
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.addr())
 	if err != nil {
 		return nil, p.release()
 	}

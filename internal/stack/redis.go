@@ -56,7 +56,7 @@ func StartSentinel(ctx context.Context, name, master string, opts RedisOptions) 
 func startRedis(ctx context.Context, opts RedisOptions, sentinel []string) (*Redis, error) {
 	r := &Redis{opts: opts}
 	r.name, r.ready = "redis", r.ping
-	if err := r.configure(sentinel); err != nil {
+	if err := r.configure(ctx, sentinel); err != nil {
 		return nil, errors.Join(fmt.Errorf("start redis: %w", err), r.Close())
 	}
 	if err := r.firstStart(ctx); err != nil {
@@ -65,8 +65,8 @@ func startRedis(ctx context.Context, opts RedisOptions, sentinel []string) (*Red
 	return r, nil
 }
 
-func (r *Redis) configure(sentinel []string) error {
-	if err := r.prepare("redis-server", r.opts.Dir, 1); err != nil {
+func (r *Redis) configure(ctx context.Context, sentinel []string) error {
+	if err := r.prepare(ctx, "redis-server", r.opts.Dir, 1); err != nil {
 		return err
 	}
 	port := r.ports[0].String()

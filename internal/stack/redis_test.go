@@ -126,6 +126,9 @@ func TestSentinelPromotesTheReplica(t *testing.T) {
 }
 
 func TestRedisFailsToStartWithItsReason(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a server: run without -short")
+	}
 	_, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir(), Args: []string{"--no-such-option", "1"}})
 	if err == nil {
 		t.Fatal("no error")

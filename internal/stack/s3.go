@@ -37,7 +37,7 @@ func StartS3(ctx context.Context, opts S3Options) (*S3, error) {
 		s.bucket = "reservoir"
 	}
 	s.name, s.ready = "the S3 server", s.healthy
-	if err := s.configure(opts); err != nil {
+	if err := s.configure(ctx, opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the S3 server: %w", err), s.Close())
 	}
 	if err := s.firstStart(ctx); err != nil {
@@ -48,8 +48,8 @@ func StartS3(ctx context.Context, opts S3Options) (*S3, error) {
 
 const healthPath = "/health"
 
-func (s *S3) configure(opts S3Options) error {
-	if err := s.prepare("versitygw", opts.Dir, 1); err != nil {
+func (s *S3) configure(ctx context.Context, opts S3Options) error {
+	if err := s.prepare(ctx, "versitygw", opts.Dir, 1); err != nil {
 		return err
 	}
 	data, sidecar := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "meta")

@@ -183,7 +183,7 @@ func (s *Server) spawn() (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.path, s.args...)
+	cmd := exec.Command(s.path, s.args...) //nolint:noctx // it outlives the context of its start
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -276,7 +276,7 @@ func (s *Server) lastOutput() string {
 
 // prepare finds the server's program, makes its directory (a temporary one when dir is
 // empty) and claims its ports. On failure Close gives back what was taken until then.
-func (s *Server) prepare(binary, dir string, ports int) (err error) {
+func (s *Server) prepare(ctx context.Context, binary, dir string, ports int) (err error) {
 	if s.path, err = Binary(binary); err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (s *Server) prepare(binary, dir string, ports int) (err error) {
 		}
 	}
 	for range ports {
-		p, err := newPort()
+		p, err := newPort(ctx)
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestServerDiesWithItsParent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a server: run without -short")
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,6 @@
 // Package stacktest starts the servers of package stack for a test and ends them
-// with it. A server that is not installed fails the test: it is never skipped.
+// with it. A server that is not installed fails the test: it is never skipped, except
+// by -short, which asks for the tests that need no server.
 package stacktest
 
 import (
@@ -11,6 +12,7 @@ import (
 // Redis starts a redis-server that lives as long as the test.
 func Redis(t testing.TB, opts stack.RedisOptions) *stack.Redis {
 	t.Helper()
+	needsServer(t)
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
@@ -22,6 +24,7 @@ func Redis(t testing.TB, opts stack.RedisOptions) *stack.Redis {
 // lives as long as the test.
 func Sentinel(t testing.TB, name, master string) *stack.Redis {
 	t.Helper()
+	needsServer(t)
 	r, err := stack.StartSentinel(t.Context(), name, master, stack.RedisOptions{Dir: t.TempDir()})
 	return started(t, r, err)
 }
@@ -29,6 +32,7 @@ func Sentinel(t testing.TB, name, master string) *stack.Redis {
 // S3 starts an S3 server that lives as long as the test.
 func S3(t testing.TB, opts stack.S3Options) *stack.S3 {
 	t.Helper()
+	needsServer(t)
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
@@ -39,11 +43,29 @@ func S3(t testing.TB, opts stack.S3Options) *stack.S3 {
 // ClickHouse starts the ClickHouse engine, which lives as long as the test.
 func ClickHouse(t testing.TB, opts stack.ClickHouseOptions) *stack.ClickHouse {
 	t.Helper()
+	needsServer(t)
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
 	c, err := stack.StartClickHouse(t.Context(), opts)
 	return started(t, c, err)
+}
+
+// DuckDB runs statements in DuckDB and decodes the rows of the last one: see
+// [stack.DuckDB].
+func DuckDB(t testing.TB, statements string, rows any) {
+	t.Helper()
+	needsServer(t)
+	if err := stack.DuckDB(t.Context(), statements, rows); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needsServer(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a server: run without -short")
+	}
 }
 
 func started[S interface{ Close() error }](t testing.TB, s S, err error) S {

@@ -1,0 +1,76 @@
+# `make` lists what can be made. What a target needs is installed by scripts/, in
+# pinned versions, when it is missing.
+
+VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+BENCH      ?= .
+BENCHTIME  ?= 2s
+BENCHCOUNT ?= 1
+FUZZTIME   ?= 30s
+DEMO_ARGS  ?=
+
+# What the build needs is in this checkout: no workspace of a folder above takes part.
+export GOWORK := off
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r target what; do \
+		printf '  make %-14s %s\n' "$$target" "$$what"; done
+
+.PHONY: build
+build: ## Build bin/reservoir
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/reservoir ./cmd/reservoir
+
+.PHONY: demo
+demo: build ## A shop publishes events; Reservoir archives and verifies them (DEMO_ARGS="--input FILE.jsonl" for your own)
+	@scripts/install-tools.sh demo
+	@bin/reservoir demo $(DEMO_ARGS)
+
+.PHONY: test
+test: tools vet lint ## All checks and tests, with the race detector, against real servers
+	CGO_ENABLED=1 go test -race -timeout 20m ./...
+
+.PHONY: test-short
+test-short: ## Only the tests that need no server, in seconds
+	go test -short -timeout 5m ./...
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint, with the rules of .golangci.yml
+	@scripts/install-tools.sh lint
+	.cache/bin/golangci-lint run
+
+.PHONY: fmt
+fmt: ## Format the code
+	@scripts/install-tools.sh lint
+	.cache/bin/golangci-lint fmt
+
+.PHONY: generate
+generate: ## Make again what is generated from the code
+	go generate ./...
+
+.PHONY: bench
+bench: tools ## All benchmarks (BENCH=regexp BENCHTIME=2s BENCHCOUNT=1)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./...
+
+.PHONY: bench-archive
+bench-archive: tools ## Speed of reading, encoding and archiving, against their ceilings
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m -p 1 \
+		./redisstream ./archive/... ./archiver
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME=30s each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: tools
+tools: ## Install the linter and the test servers, if missing
+	@scripts/install-tools.sh test
+
+.PHONY: clean
+clean: ## Remove what was built; .cache, with the installed tools, stays
+	rm -rf bin build
