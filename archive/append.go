@@ -12,7 +12,8 @@ import (
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
-// snapshotEvery is how many commits lie between two snapshots.
+// snapshotEvery is how many commits lie between two snapshots. Readers do not
+// depend on it.
 const snapshotEvery = 100
 
 // readBackTimeout bounds looking whether a commit is there whose writing
@@ -51,7 +52,7 @@ func (l *Log) commit(ctx context.Context, c Commit, removed []Segment) (*Commit,
 		l.failed = err
 		return nil, fmt.Errorf("append to log of stream %q: %w", l.stream, err)
 	}
-	if written.Number%snapshotEvery == 0 {
+	if written.Number%l.a.snapshotEvery == 0 {
 		if err := l.a.writeSnapshot(ctx, l.dir(), written.Number); err != nil {
 			l.a.opts.Logger.Warn("snapshot not written; readers go on from an older one",
 				"stream", l.stream, "commit", written.Number, "error", err)

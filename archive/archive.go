@@ -47,8 +47,11 @@ type Options struct {
 
 // Archive is all streams kept on one object store. It is safe for concurrent use.
 type Archive struct {
-	store objectstore.Store
-	opts  Options
+	store   objectstore.Store
+	opts    Options
+	mapping string // digest of opts.Mapping
+
+	snapshotEvery uint64
 
 	mu     sync.Mutex
 	marked bool // the marker is known to be there
@@ -83,8 +86,12 @@ func Open(ctx context.Context, store objectstore.Store, opts Options) (*Archive,
 	if err := opts.Mapping.Validate(); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	a := &Archive{store: store, opts: opts}
-	err := a.checkMarker(ctx)
+	mapping, err := mappingDigest(opts.Mapping)
+	if err != nil {
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	a := &Archive{store: store, opts: opts, mapping: mapping, snapshotEvery: snapshotEvery}
+	err = a.checkMarker(ctx)
 	switch {
 	case err == nil:
 		a.marked = true

@@ -74,8 +74,13 @@ type Segment struct {
 	Summary
 }
 
-// Summary is what a plan can know of a segment without reading it.
+// Summary is what a plan can know of a segment without reading it, as seen
+// through the envelope mapping by which the segment was written.
 type Summary struct {
+	// Mapping tells that mapping: the first 16 hex digits of the SHA-256 of its
+	// JSON. Through another mapping the events may have other types, tenants
+	// and times.
+	Mapping string    `json:"mapping,omitempty"`
 	MinTime time.Time `json:"min_time"` // occurred-at; the ID's time where an event has none
 	MaxTime time.Time `json:"max_time"`
 	// Types counts events by type; nil when there were more than MaxSummary
@@ -106,6 +111,14 @@ type Gap struct {
 	Lost  uint64   `json:"lost"`
 	Exact bool     `json:"exact"`
 	Cause GapCause `json:"cause"`
+}
+
+// first is the lowest ID that may have been lost.
+func (g *Gap) first() event.ID {
+	if g.After == g.UpTo {
+		return g.After
+	}
+	return g.After.Next()
 }
 
 // GapCause says how entries were lost, as far as Redis tells.

@@ -93,7 +93,7 @@ func (a *Archive) openSnapshot(ctx context.Context, dir string, number uint64, p
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read %s: %w", key, err), body.Close())
 	}
-	r := &snapshotReader{key: key, body: body, zr: zr, dec: json.NewDecoder(bufio.NewReaderSize(zr, 64<<10))}
+	r := &snapshotReader{key: key, body: body, zr: zr, dec: json.NewDecoder(bufio.NewReaderSize(zr, 16<<10))}
 	if err := r.readHeader(number); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
@@ -217,7 +217,7 @@ func (a *Archive) writeSnapshot(ctx context.Context, dir string, number uint64) 
 }
 
 func (v *view) encode(ctx context.Context, w io.Writer) error {
-	zw, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(256<<10))
+	zw, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(64<<10))
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}

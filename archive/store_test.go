@@ -117,3 +117,5 @@ func (s *memStore) Delete(_ context.Context, key string) error {
 	delete(s.objects, key)
 	return nil
 }
+
+func readerOf(b []byte) io.Reader { return bytes.NewReader(b) }

@@ -1,6 +1,10 @@
 package archive
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -9,6 +13,7 @@ import (
 
 // summarizer collects a Summary, one event after the other, in constant memory.
 type summarizer struct {
+	mapping  string
 	min, max int64 // µs; meaningful once timed is set
 	timed    bool
 	types    counter
@@ -29,12 +34,22 @@ func (s *summarizer) add(e *event.Event, env *event.Envelope) {
 }
 
 func (s *summarizer) summary() Summary {
-	out := Summary{Types: s.types.counts(), Tenants: s.tenants.counts()}
+	out := Summary{Mapping: s.mapping, Types: s.types.counts(), Tenants: s.tenants.counts()}
 	if s.timed {
 		out.MinTime = time.UnixMicro(s.min).UTC()
 		out.MaxTime = time.UnixMicro(s.max).UTC()
 	}
 	return out
+}
+
+// mappingDigest tells mappings apart in summaries.
+func mappingDigest(m event.Mapping) (string, error) {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("encode envelope mapping: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), nil
 }
 
 // counter counts distinct values until there are more than MaxSummary, or one

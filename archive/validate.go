@@ -115,7 +115,6 @@ func (c *Commit) validateReplace() error {
 // Span is a contiguous run of events of one incarnation as the archive holds
 // it: one segment in each of its formats, with the same events.
 type Span struct {
-	Incarnation int
 	First, Last event.ID
 	Segments    []Segment // by Format
 }
@@ -145,11 +144,15 @@ func (s *Span) formats() string {
 	return strings.Join(names, "+")
 }
 
-// add makes seg part of the span; it reports whether that is where it belongs.
-func (s *Span) add(seg Segment) (bool, error) {
+func newSpan(seg Segment) *Span {
+	return &Span{First: seg.First, Last: seg.Last, Segments: []Segment{seg}}
+}
+
+// join makes seg part of the span if it holds the same events in another
+// format, or if the span is empty; it reports whether it did.
+func (s *Span) join(seg Segment) (bool, error) {
 	if len(s.Segments) == 0 {
-		s.First, s.Last = seg.First, seg.Last
-		s.Segments = append(s.Segments, seg)
+		*s = *newSpan(seg)
 		return true, nil
 	}
 	if !seg.First.Less(s.First) && s.Last.Less(seg.First) {
@@ -173,15 +176,15 @@ func spansOf(segments []Segment) ([]Span, error) {
 			return nil, err
 		}
 		if len(spans) > 0 {
-			added, err := spans[len(spans)-1].add(seg)
+			joined, err := spans[len(spans)-1].join(seg)
 			if err != nil {
 				return nil, err
 			}
-			if added {
+			if joined {
 				continue
 			}
 		}
-		spans = append(spans, Span{First: seg.First, Last: seg.Last, Segments: []Segment{seg}})
+		spans = append(spans, *newSpan(seg))
 	}
 	return spans, nil
 }

@@ -149,33 +149,57 @@ func (v *view) records(ctx context.Context) iter.Seq2[record, error] {
 	}
 }
 
-// spans gives the live spans in order.
-func (v *view) spans(ctx context.Context) iter.Seq2[Span, error] {
-	return func(yield func(Span, error) bool) {
-		var span Span
+// part is one thing that a view holds: one of both is set.
+type part struct {
+	gap  *RecordedGap
+	span *Span
+}
+
+// parts gives all gaps, oldest commit first, and then the live spans in order.
+func (v *view) parts(ctx context.Context) iter.Seq2[part, error] {
+	return func(yield func(part, error) bool) {
+		span := &Span{}
 		for rec, err := range v.records(ctx) {
 			if err != nil {
-				yield(Span{}, err)
+				yield(part{}, err)
 				return
 			}
-			if rec.Segment == nil {
+			if rec.Gap != nil {
+				if !yield(part{gap: rec.Gap}, nil) {
+					return
+				}
 				continue
 			}
-			part, err := span.add(*rec.Segment)
+			joined, err := span.join(*rec.Segment)
 			if err != nil {
-				yield(Span{}, fmt.Errorf("%w: %w", ErrDamaged, err))
+				yield(part{}, fmt.Errorf("%w: %w", ErrDamaged, err))
 				return
 			}
-			if part {
+			if joined {
 				continue
 			}
-			if !yield(span, nil) {
+			if !yield(part{span: span}, nil) {
 				return
 			}
-			span = Span{First: rec.Segment.First, Last: rec.Segment.Last, Segments: []Segment{*rec.Segment}}
+			span = newSpan(*rec.Segment)
 		}
 		if len(span.Segments) > 0 {
-			yield(span, nil)
+			yield(part{span: span}, nil)
+		}
+	}
+}
+
+// spans gives the live spans in order.
+func (v *view) spans(ctx context.Context) iter.Seq2[*Span, error] {
+	return func(yield func(*Span, error) bool) {
+		for p, err := range v.parts(ctx) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if p.span != nil && !yield(p.span, nil) {
+				return
+			}
 		}
 	}
 }
