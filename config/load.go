@@ -193,7 +193,7 @@ func decodeProblems(err error) []Problem {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // taking the tree apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var problems []Problem
 		for _, err := range joined.Unwrap() {
 			problems = append(problems, decodeProblems(err)...)

@@ -48,8 +48,8 @@ const (
 // Listen takes the address at once, so that a taken port is an error at start;
 // Run serves. A nil health is always well. Whoever does not call Run calls
 // Close.
-func Listen(address string, metrics prometheus.Gatherer, health Health, logger *slog.Logger) (*Server, error) {
-	l, err := net.Listen("tcp", address)
+func Listen(ctx context.Context, address string, metrics prometheus.Gatherer, health Health, logger *slog.Logger) (*Server, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for metrics: %w", err)
 	}
@@ -69,11 +69,11 @@ func Handler(metrics prometheus.Gatherer, health Health) http.Handler {
 		if health != nil {
 			if err := health(ctx); err != nil {
 				w.WriteHeader(http.StatusServiceUnavailable)
-				fmt.Fprintln(w, err) //nolint:errcheck // the client went away
+				fmt.Fprintln(w, err)
 				return
 			}
 		}
-		fmt.Fprintln(w, "ok") //nolint:errcheck // the client went away
+		fmt.Fprintln(w, "ok")
 	})
 	return mux
 }
@@ -105,7 +105,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close() // a client that never ends does not hold us
 	}
-	if <-served; err != nil {
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
+	if err != nil {
 		return fmt.Errorf("stopping the metrics server: %w", err)
 	}
 	return nil

@@ -62,11 +62,11 @@ func get(t *testing.T, url string) (int, string) {
 func TestServer(t *testing.T) {
 	ill := errors.New("no commit for 5m")
 	var answer error
-	s, err := Listen("127.0.0.1:0", NewRegistry(ReadBuild("v1.2.3")), func(context.Context) error { return answer }, slog.New(slog.DiscardHandler))
+	s, err := Listen(t.Context(), "127.0.0.1:0", NewRegistry(ReadBuild("v1.2.3")), func(context.Context) error { return answer }, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(s.Addr(), nil, nil, nil); err == nil {
+	if _, err := Listen(t.Context(), s.Addr(), nil, nil, nil); err == nil {
 		t.Error("a taken port was accepted")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
