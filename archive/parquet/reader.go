@@ -16,9 +16,10 @@ const (
 	batchBytes = 1 << 20
 )
 
-// maxGroupBytes is the largest row group that is read at once, compressed.
-// Larger ones are read in steps, column by column.
-const maxGroupBytes = 16 << 20
+// maxGroupRead is the largest row group that is read at once, compressed: a
+// little more than a Writer lets one grow to. Larger ones, of huge values, are
+// read in steps, column by column.
+const maxGroupRead = maxGroupBytes + 4<<20
 
 // Reader reads the events of a File in order. It holds at most one row group,
 // compressed, and one page of each column. It is not safe for concurrent use.
@@ -336,7 +337,7 @@ func (r *Reader) openGroup(runs []rows) error {
 		low, high = min(low, from), max(high, to)
 	}
 	sparse := isSparse(runs, int(r.file.groups[r.group].Rows))
-	if !sparse && high-low <= maxGroupBytes {
+	if !sparse && high-low <= maxGroupRead {
 		r.window.file = &r.file.tail
 		if err := r.window.load(low, high); err != nil {
 			return fmt.Errorf("read row group: %w", err)

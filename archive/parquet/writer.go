@@ -23,9 +23,9 @@ type Options struct {
 	Incarnation int
 	// Mapping says where the envelope's attributes are found.
 	Mapping event.Mapping
-	// RowGroupRows and RowGroupBytes (of names and values, uncompressed) bound a
-	// row group, whichever is reached first; 50,000 rows and 32 MiB when zero.
-	// A Writer holds one row group, compressed.
+	// RowGroupRows and RowGroupBytes (of names and values) bound a row group,
+	// whichever is reached first; 50,000 rows and 32 MiB when zero. It also
+	// ends at 16 MiB compressed, which is what a Writer holds in memory.
 	RowGroupRows  int
 	RowGroupBytes int
 	// Observe, when set, gets every event with its envelope, once and in order.
@@ -36,6 +36,8 @@ type Options struct {
 const (
 	defaultRowGroupRows  = 50_000
 	defaultRowGroupBytes = 32 << 20
+
+	maxGroupBytes = 16 << 20 // compressed
 )
 
 // Values are handed to the columns in chunks of so many rows or bytes: small
@@ -75,6 +77,8 @@ type Writer struct {
 	group  int    // number of the row group, from 1
 	groupN int    // rows in it, without the chunk
 	groupB int    // bytes in it, without the chunk
+
+	written int64 // bytes of the file before the row group
 }
 
 // NewWriter begins a file on w. The caller ends it with Close, also after an
@@ -343,13 +347,14 @@ func (w *Writer) flushChunk() error {
 	w.groupN += w.rows
 	w.groupB += w.bytes
 	w.rows, w.bytes, w.owned = 0, 0, w.owned[:0]
-	if w.groupN < w.opts.RowGroupRows && w.groupB < w.opts.RowGroupBytes {
+	if w.groupN < w.opts.RowGroupRows && w.groupB < w.opts.RowGroupBytes && w.out.Size()-w.written < maxGroupBytes {
 		return nil
 	}
 	w.group, w.groupN, w.groupB = w.group+1, 0, 0
 	if err := w.out.Flush(); err != nil {
 		return fmt.Errorf("write parquet row group: %w", err)
 	}
+	w.written = w.out.Size()
 	return nil
 }
 
