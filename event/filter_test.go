@@ -239,3 +239,28 @@ func TestPredicateIsSafeForConcurrentUse(t *testing.T) {
 		}
 	}
 }
+
+func FuzzPredicate(f *testing.F) {
+	for _, seed := range []string{
+		`payload.total > 10 and type == "A"`, `any(payload.items, .qty > 1 or #.x)`, `let x = fields.a; x in [payload.b, nil]`,
+		`not (payload?.a.b ?? true) ? payload.c[1:2] == [] : -payload.d < 2 ** payload.e`, `payload | map(#) | len() > 1`,
+		`reduce(payload.items, #acc + .qty, 0) % 2 == 1`, `occurred_at.Year() > version`, `payload.a matches payload.b`,
+	} {
+		f.Add(seed)
+	}
+	var env event.Envelope
+	e := entry("type", "A", "payload", `{"total":12,"items":[{"qty":2,"x":true},{}],"a":"(","b":null,"c":[1,2.5,"x"],"d":-1,"e":{}}`)
+	event.Mapping{}.Extractor().Extract(e, &env)
+	f.Fuzz(func(t *testing.T, where string) {
+		p, err := event.CompilePredicate(where)
+		if err != nil || strings.Contains(where, "repeat") { // which may be slow, rightly
+			return
+		}
+		first, err := p.Match(e, &env)
+		if second, again := p.Match(e, &env); first != second || (err == nil) != (again == nil) {
+			if !strings.Contains(where, "now") {
+				t.Fatalf("%q gives %t, %v, then %t, %v", where, first, err, second, again)
+			}
+		}
+	})
+}

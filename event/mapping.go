@@ -3,7 +3,6 @@ package event
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Mapping says which fields of an entry are its envelope. For every attribute
@@ -166,10 +165,12 @@ func (m *Mapping) targets() map[string]target {
 // fold appends name in the form that is compared.
 func fold[S string | []byte](dst []byte, name S) []byte {
 	for i := range len(name) {
-		switch c := name[i]; {
-		case 'A' <= c && c <= 'Z':
-			dst = append(dst, c+'a'-'A')
-		case strings.IndexByte("-_.: ", c) < 0:
+		switch c := name[i]; c {
+		case '-', '_', '.', ':', ' ':
+		default:
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
 			dst = append(dst, c)
 		}
 	}
