@@ -40,7 +40,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, idle: make(map[string][]*conn), epochs: make(map[string]uint64)}
 	opts := &redis.UniversalOptions{
-		Addrs: cfg.Addrs, MasterName: cfg.MasterName, DB: cfg.DB, ClientName: cfg.ClientName,
+		Addrs: cfg.Addrs, MasterName: cfg.MasterName, DB: cfg.DB, OnConnect: cfg.setName,
 		Username: cfg.Username, Password: cfg.Password,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.ReadTimeout,
@@ -64,9 +64,18 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Ping makes sure that a server answers.
+// setName names a connection of go-redis, if the ACL allows that.
+func (c Config) setName(ctx context.Context, cn *redis.Conn) error {
+	err := classify(cn.ClientSetName(ctx, c.ClientName).Err())
+	if errors.Is(err, ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// Ping makes sure that a server answers commands. One that denies PING does.
 func (c *Client) Ping(ctx context.Context) error {
-	return c.with(ctx, "", func(cn *conn, _ bool) error {
+	err := c.with(ctx, "", func(cn *conn, _ bool) error {
 		cn.out = appendCommand(cn.out, "PING")
 		if err := cn.flush(); err != nil {
 			return err
@@ -74,6 +83,10 @@ func (c *Client) Ping(ctx context.Context) error {
 		_, _, err := cn.in.status()
 		return err
 	})
+	if denied, ok := errors.AsType[*PermissionError](err); ok && denied.Command == "ping" {
+		return nil
+	}
+	return err
 }
 
 // Close closes all connections but those of open Readers and Writers.

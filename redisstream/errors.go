@@ -29,6 +29,8 @@ var (
 	ErrReadOnly = errors.New("redis server is a read-only replica")
 	// ErrTooOld: the server is older than Redis 7.0.
 	ErrTooOld = errors.New("redis is older than 7.0")
+	// ErrNotCluster: the server is not part of a cluster, as the configuration says.
+	ErrNotCluster = errors.New("redis server is not in cluster mode")
 	// ErrNotStream: the key holds something else than a stream.
 	ErrNotStream = errors.New("key is not a stream")
 	// ErrNoStream: the key does not exist.
@@ -129,6 +131,8 @@ func classifyReply(err error, reply replyError) error {
 	switch {
 	case strings.Contains(string(reply), "no such key"), strings.Contains(string(reply), "requires the key to exist"):
 		return fmt.Errorf("%w: %w", ErrNoStream, err)
+	case strings.Contains(string(reply), "cluster support disabled"):
+		return fmt.Errorf("%w: %w", ErrNotCluster, err)
 	case strings.Contains(string(reply), "without any password configured"), strings.Contains(string(reply), "invalid password"):
 		return fmt.Errorf("%w: %w", ErrAuth, err)
 	}
