@@ -156,6 +156,9 @@ func (p *Plan) viewRecords(ctx context.Context, v *view, incarnation int, yield 
 			}
 			continue
 		}
+		if to := p.spec.Range.To; !to.IsZero() && to.Less(rec.span.First) {
+			return true // and so do all that follow
+		}
 		if !p.wanted(rec.span) {
 			continue
 		}
