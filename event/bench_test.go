@@ -7,6 +7,7 @@ import (
 )
 
 func benchmarkExtract(b *testing.B, events ...*event.Event) {
+	b.Helper()
 	x := event.Mapping{}.Extractor()
 	var env event.Envelope
 	b.ReportAllocs()

@@ -12,7 +12,7 @@ import (
 // Filter selects events. An event passes when it passes every list that is not
 // empty, and Where; the zero Filter lets everything pass. An event passes a
 // list when one of its entries fits. An attribute that an event does not have
-// counts as empty.
+// counts as empty; one that is not valid UTF-8 fits the pattern "*" only.
 type Filter struct {
 	// Types are event types or patterns of them (see MatchPattern): "Order*".
 	Types []string `json:"types,omitempty" yaml:"types,omitempty" koanf:"types"`
@@ -55,16 +55,12 @@ func (f *Filter) Compile() (*Matcher, error) {
 		aggregates:     list("aggregates", f.Aggregates, false),
 		eventIDs:       list("event_ids", f.EventIDs, false),
 	}
-	var plain []string
-	for _, pattern := range f.Types {
+	m.types = list("types", f.Types, true)
+	for pattern := range m.types {
 		if isPattern(pattern) {
 			m.typePatterns = append(m.typePatterns, pattern)
-		} else {
-			plain = append(plain, pattern)
+			delete(m.types, pattern)
 		}
-	}
-	if m.types = list("types", plain, true); m.types == nil && len(m.typePatterns) > 0 {
-		m.types = set{}
 	}
 	if f.Where != "" {
 		var err error
@@ -80,7 +76,7 @@ func (f *Filter) Compile() (*Matcher, error) {
 
 // Matcher is a compiled Filter. Any number of goroutines may use it at once.
 type Matcher struct {
-	types          set // nil: every type; with typePatterns never nil
+	types          set // nil: every type; what is no pattern
 	typePatterns   []string
 	tenants        set
 	aggregateTypes set
@@ -134,7 +130,9 @@ func (m *Matcher) MatchType(value []byte) bool {
 	if m.types.holds(value) {
 		return true
 	}
-	return slices.ContainsFunc(m.typePatterns, func(pattern string) bool { return matchPattern(pattern, value) })
+	return slices.ContainsFunc(m.typePatterns, func(pattern string) bool {
+		return pattern == "*" || matchPattern(pattern, value) && utf8.Valid(value)
+	})
 }
 
 // MatchTenant is MatchType for tenants.

@@ -49,6 +49,8 @@ func TestFilter(t *testing.T) {
 		{"other pattern", event.Filter{Types: []string{"*Order"}}, paid, false},
 		{"type beside patterns", event.Filter{Types: []string{"OrderPaid", "*Order"}}, paid, true},
 		{"any type without one", event.Filter{Types: []string{"*"}}, bare, true},
+		{"pattern on what is not UTF-8", event.Filter{Types: []string{"A*"}}, entry("type", "A\xff"), false},
+		{"anything on what is not UTF-8", event.Filter{Types: []string{"*"}}, entry("type", "A\xff"), true},
 		{"no type", event.Filter{Types: []string{""}}, bare, true},
 		{"no type on one with", event.Filter{Types: []string{""}}, paid, false},
 		{"tenant", event.Filter{Tenants: []string{"acme"}}, paid, true},
@@ -175,8 +177,8 @@ func TestPredicateErrors(t *testing.T) {
 }
 
 func TestFilterErrors(t *testing.T) {
-	_, err := (&event.Filter{Tenants: []string{"\xff"}, EventIDs: []string{""}, Aggregates: []string{""}, Where: "("}).Compile()
-	for _, want := range []string{"tenants: \"\\xff\"", "event_ids: an empty", "aggregates: an empty", "where: "} {
+	_, err := (&event.Filter{Types: []string{"\xff*"}, Tenants: []string{"\xff"}, EventIDs: []string{""}, Aggregates: []string{""}, Where: "("}).Compile()
+	for _, want := range []string{"types: \"\\xff*\"", "tenants: \"\\xff\"", "event_ids: an empty", "aggregates: an empty", "where: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}

@@ -47,7 +47,8 @@ const none = "-"
 
 // DefaultMapping returns the names that the zero Mapping stands for. They cover
 // the attributes of CloudEvents in both modes (binary as ce_… or cloudEvents:…)
-// but "source", which names a producer.
+// but "source", which names a producer. Segments hold columns that were filled
+// by these names, and are pruned by them: other defaults are another format.
 func DefaultMapping() Mapping {
 	return Mapping{
 		EventID: []string{"event_id", "id", "uuid", "ce_id", "cloudEvents:id", "message_id"},
