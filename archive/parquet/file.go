@@ -78,18 +78,39 @@ func Open(r io.ReaderAt, size int64) (f *File, err error) {
 	if err := checkSchema(f.file.Schema()); err != nil {
 		return nil, err
 	}
-	for i := range f.file.Metadata().RowGroups {
-		g := &f.file.Metadata().RowGroups[i]
-		group := RowGroup{Rows: g.NumRows, MaxMs: ^uint64(0)}
-		for j := range g.Columns {
-			group.Bytes += g.Columns[j].MetaData.TotalCompressedSize
-		}
-		if lower, upper, ok := f.bounds(i, colIDMs); ok {
-			group.MinMs, group.MaxMs = lower.Uint64(), upper.Uint64()
-		}
-		f.groups = append(f.groups, group)
+	if err := f.describeGroups(); err != nil {
+		return nil, err
 	}
 	return f, nil
+}
+
+// describeGroups fills f.groups. The footer has no checksum: what contradicts
+// itself is refused here.
+func (f *File) describeGroups() error {
+	var rows int64
+	for i := range f.file.Metadata().RowGroups {
+		g := &f.file.Metadata().RowGroups[i]
+		group := RowGroup{Rows: g.NumRows}
+		for column := range numColumns {
+			meta := &f.columnChunk(i, column).MetaData
+			group.Bytes += meta.TotalCompressedSize
+			if column != colRest && meta.NumValues != g.NumRows {
+				return fmt.Errorf("%w: row group %d of %d rows has %d in column %s",
+					ErrInvalid, i, g.NumRows, meta.NumValues, columnNames[column])
+			}
+		}
+		lower, upper, ok := f.bounds(i, colIDMs)
+		if group.MinMs, group.MaxMs = lower.Uint64(), upper.Uint64(); !ok || group.MaxMs < group.MinMs ||
+			i > 0 && group.MinMs < f.groups[i-1].MaxMs {
+			return fmt.Errorf("%w: row group %d has IDs from %d to %d", ErrInvalid, i, group.MinMs, group.MaxMs)
+		}
+		f.groups = append(f.groups, group)
+		rows += g.NumRows
+	}
+	if rows != f.NumRows() {
+		return fmt.Errorf("%w: %d rows in row groups, %d in all", ErrInvalid, rows, f.NumRows())
+	}
+	return nil
 }
 
 // readBuffer is the size in bytes of the buffer before each column. The data
