@@ -26,10 +26,10 @@ var (
 // Info describes an object, or (Prefix set) a common prefix of a listing.
 type Info struct {
 	Key     string
-	Size    int64
-	ETag    string // opaque; for IfMatch. Empty in listings of some stores.
-	ModTime time.Time
-	Prefix  bool // Key is a common prefix ending in "/", the rest is zero
+	Size    int64     // bytes of the whole object, also where a part of it is read
+	ETag    string    // opaque; for IfMatch. May be empty in listings and where a part is read.
+	ModTime time.Time // may be zero after Put
+	Prefix  bool      // Key is a common prefix ending in "/", the rest is zero
 }
 
 // Reader is the read side of a Store.
@@ -37,8 +37,8 @@ type Reader interface {
 	// Head describes one object.
 	Head(ctx context.Context, key string) (Info, error)
 	// Get opens an object, or the part of it that r names. The caller closes
-	// the body; a body that ends early or is damaged gives an error from Read,
-	// never a clean EOF.
+	// the body, and keeps ctx alive until then. A body that ends early or is
+	// damaged gives an error from Read, never a clean EOF.
 	Get(ctx context.Context, key string, r ByteRange) (io.ReadCloser, Info, error)
 	// List gives the objects whose keys begin with prefix, in no promised
 	// order; it is no snapshot. The error comes once, last.
@@ -52,7 +52,8 @@ type Store interface {
 	// Put streams body into an object and makes it visible at once and whole,
 	// or not at all: an error from body, or a cancelled ctx, leaves what was
 	// there before. When Put fails for another reason than ErrPrecondition or
-	// ErrNotFound, the object may or may not have been written.
+	// ErrNotFound, the object may or may not have been written. Keys are
+	// restricted as ValidateKey says.
 	Put(ctx context.Context, key string, body io.Reader, cond Condition) (Info, error)
 	// Delete removes an object; removing one that is absent is no error.
 	Delete(ctx context.Context, key string) error
@@ -79,13 +80,27 @@ func (c Condition) Absent() bool { return c.absent }
 // ETag returns the ETag of an IfMatch condition, and whether it is one.
 func (c Condition) ETag() (string, bool) { return c.etag, c.etag != "" }
 
-// ByteRange is the part [Offset, Offset+Length) of an object. The zero value
-// is the whole object. Length 0 with an Offset means "to the end". A negative
-// Offset counts from the end: {Offset: -8} is the last eight bytes (or the
-// whole object, if it is shorter).
+// ByteRange is the part [Offset, Offset+Length) of an object, as far as the
+// object goes: a part beyond its end is empty. The zero value is the whole
+// object. Length 0 with an Offset means "to the end". A negative Offset counts
+// from the end: {Offset: -8} is the last eight bytes (or the whole object, if
+// it is shorter).
 type ByteRange struct {
 	Offset int64
 	Length int64
+}
+
+// within gives the part of an object of this size that the range covers.
+func (r ByteRange) within(size int64) (start, end int64) {
+	start = r.Offset
+	if start < 0 {
+		start += size
+	}
+	start = min(max(start, 0), size)
+	if r.Length <= 0 || r.Length > size-start {
+		return start, size
+	}
+	return start, start + r.Length
 }
 
 // ListOptions narrows a listing.
@@ -93,6 +108,6 @@ type ListOptions struct {
 	// Delimited folds keys at the next "/" after the prefix: what lies deeper
 	// comes once, as an Info with Prefix set.
 	Delimited bool
-	// After skips keys that do not sort after it.
+	// After skips keys, and common prefixes, that do not sort after it.
 	After string
 }
