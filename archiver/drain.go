@@ -53,7 +53,8 @@ func (a *Archiver) drain(ctx context.Context, st *stream, spec drainSpec) error 
 	d.ledger = redisstream.Ledger{Position: st.log.Head(), Added: st.log.EntriesAdded()}
 	err := d.run(ctx)
 	if errors.Is(err, redisstream.ErrHistoryReplaced) {
-		return a.replaceHistory(ctx, st)
+		// Begun anew, the stream is for the next drain.
+		return errors.Join(err, a.replaceHistory(ctx, st))
 	}
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
-	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -178,6 +177,3 @@ func retryable(err error) bool {
 	var tooLarge *redisstream.TooLargeError
 	return !errors.As(err, &tooLarge) && !errors.Is(err, redisstream.ErrNotStream) && !errors.Is(err, archive.ErrNewerVersion)
 }
-
-// reached reports whether the archive covers the stream up to id.
-func (s *stream) reached(id event.ID) bool { return !s.log.Head().Less(id) }

@@ -24,11 +24,11 @@ type Options struct {
 	PollMaxInterval time.Duration
 	// DiscoverInterval is how often patterns are matched again; default 30s.
 	DiscoverInterval time.Duration
-	// Concurrency is how many streams are drained at once; default 16. Half of
-	// them, but at most MaxBusy, may be streams with a lot pending.
+	// Concurrency is how many streams with little pending are drained at once;
+	// default 16.
 	Concurrency int
-	// MaxBusy bounds the streams with a lot pending that are drained at once;
-	// default 2. Each needs about 40 MiB.
+	// MaxBusy is how many streams with a lot pending (over 50,000 entries) are
+	// drained at once beside those; default 2. Each needs about 40 MiB.
 	MaxBusy int
 	// MaxEntrySize refuses entries with more bytes in names and values: the
 	// stream stops there, loudly, until the limit is raised; default 64 MiB.

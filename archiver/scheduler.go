@@ -275,6 +275,10 @@ func (s *scheduler) finish(ctx context.Context, o outcome) {
 		s.sleep(st, true, now)
 	case errors.Is(o.err, errYield):
 		s.busy = append(s.busy, st)
+	case errors.Is(o.err, redisstream.ErrHistoryReplaced) && st.failures == 0:
+		st.failures++
+		st.next = now
+		heap.Push(&s.due, st)
 	case errors.Is(o.err, archive.ErrConflict):
 		// Another archiver is at work on this stream: let it.
 		s.log.Info("another archiver committed first", "stream", st.name)

@@ -53,15 +53,17 @@ type TLS struct {
 
 // Store says where the archive is.
 type Store struct {
-	URL           URL    `koanf:"url" doc:"Where the archive is: s3://bucket/prefix or file:///directory."`
-	Endpoint      string `koanf:"endpoint" doc:"URL of the S3 service; empty: AWS."`
-	Region        string `koanf:"region" doc:"Region of the bucket; empty: from the AWS environment, else us-east-1."`
-	PathStyle     bool   `koanf:"path_style" default:"false" doc:"Address buckets as endpoint/bucket, as most S3 servers other than AWS need it."`
-	AccessKey     string `koanf:"access_key" doc:"Access key; empty: the standard AWS chain (environment, profile, role)."`
-	SecretKey     Secret `koanf:"secret_key" doc:"Secret key that goes with the access key."`
-	SecretKeyFile string `koanf:"secret_key_file" doc:"File that holds the secret key."`
-	Checksum      string `koanf:"checksum" default:"crc32c" enum:"crc32c,none" doc:"Checksum sent with every upload."`
-	PartSize      Size   `koanf:"part_size" default:"5MiB" min:"5MiB" doc:"Size of the parts of a multipart upload; two or three are in memory for each upload."`
+	URL           URL      `koanf:"url" doc:"Where the archive is: s3://bucket/prefix or file:///directory."`
+	Endpoint      string   `koanf:"endpoint" doc:"URL of the S3 service; empty: AWS."`
+	Region        string   `koanf:"region" doc:"Region of the bucket; empty: from the AWS environment, else us-east-1."`
+	PathStyle     bool     `koanf:"path_style" default:"false" doc:"Address buckets as endpoint/bucket, as most S3 servers other than AWS need it."`
+	AccessKey     string   `koanf:"access_key" doc:"Access key; empty: the standard AWS chain (environment, profile, role)."`
+	SecretKey     Secret   `koanf:"secret_key" doc:"Secret key that goes with the access key."`
+	SecretKeyFile string   `koanf:"secret_key_file" doc:"File that holds the secret key."`
+	Checksum      string   `koanf:"checksum" default:"crc32c" enum:"crc32c,none" doc:"Checksum sent with every upload."`
+	PartSize      Size     `koanf:"part_size" default:"5MiB" min:"5MiB" doc:"Size of the parts of a multipart upload; two or three are in memory for each upload."`
+	Timeout       Duration `koanf:"timeout" default:"1m" min:"1s" doc:"Longest wait for a connection that makes no progress."`
+	MaxAttempts   int      `koanf:"max_attempts" default:"5" min:"1" doc:"How often a request is sent that fails in a way that may pass, with exponential backoff."`
 }
 
 // Streams says which streams are archived.

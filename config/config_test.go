@@ -459,7 +459,7 @@ func TestUnitsRoundTrip(t *testing.T) {
 	})
 }
 
-// FuzzLoad: no file makes Load panic, or succeed with an invalid configuration.
+// FuzzLoad: no file or variable makes reading panic, or gets an unknown key in.
 func FuzzLoad(f *testing.F) {
 	f.Add("redis: {db: 1}", "RESERVOIR_REDIS_URL=x")
 	f.Add("a: &a [*a]", "")

@@ -96,6 +96,8 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 // subcommands is the one list of what there is.
 func subcommands(app *app) []*cobra.Command {
 	return []*cobra.Command{
+		newDoctorCmd(app),
+		newArchiveCmd(app),
 		newConfigCmd(app),
 		newVersionCmd(app),
 	}
