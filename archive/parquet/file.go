@@ -94,6 +94,11 @@ func (f *File) describeGroups() error {
 		for column := range numColumns {
 			meta := &f.columnChunk(i, column).MetaData
 			group.Bytes += meta.TotalCompressedSize
+			from, to := f.extent(i, column)
+			if meta.Codec != format.Zstd || from < 0 || to < from || to > f.file.Size() {
+				return fmt.Errorf("%w: row group %d has column %s at %d to %d, compressed by %s",
+					ErrInvalid, i, columnNames[column], from, to, meta.Codec)
+			}
 			if column != colRest && meta.NumValues != g.NumRows {
 				return fmt.Errorf("%w: row group %d of %d rows has %d in column %s",
 					ErrInvalid, i, g.NumRows, meta.NumValues, columnNames[column])
