@@ -33,6 +33,14 @@ func (a *app) printJSON(v any) error {
 	return nil
 }
 
+// printf writes to stdout.
+func (a *app) printf(format string, args ...any) error {
+	if _, err := fmt.Fprintf(a.stdout, format, args...); err != nil {
+		return fmt.Errorf("write output: %w", err)
+	}
+	return nil
+}
+
 // table writes aligned columns to stdout.
 type table struct{ w *tabwriter.Writer }
 

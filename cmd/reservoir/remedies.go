@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -25,8 +27,12 @@ var remedies = [...]struct {
 	{redisstream.ErrNotStream, "name only streams in streams.include, or exclude this key with streams.exclude"},
 	{redisstream.ErrNoStream, "check the name; `reservoir streams` lists what there is"},
 	{redisstream.ErrTooLarge, "raise archive.max_entry_size, or delete the entry with XDEL if it is a mistake"},
-	{redisstream.ErrUnreachable, "check that Redis runs at redis.url, and that no firewall is between; `reservoir doctor` tries everything"},
+	{redisstream.ErrUnreachable, "check that Redis runs at redis.url, and that no firewall is between"},
 	{redisstream.ErrProtocol, "check that redis.url names a Redis server, and whether it wants TLS (rediss://)"},
+	{objectstore.ErrPrecondition, "another process wrote the same object: try again"},
+	{archive.ErrDamaged, "run `reservoir verify` to see all that is damaged, and restore those objects from a copy of the bucket"},
+	{archive.ErrSegmentGone, "start again: the segment was merged or expired while it was read; retention.gc_grace says how long readers have"},
+	{archive.ErrConflict, "try again: another process committed to this stream at the same moment"},
 	{syscall.ENOSPC, "free some space; nothing that was committed is harmed, and the next run goes on from there"},
 	{syscall.EROFS, "the file system is read-only: choose another directory"},
 	{fs.ErrPermission, "give this user access to it, or choose another path"},
