@@ -113,6 +113,7 @@ func checkEndpoint(endpoint string) (local bool, err error) {
 // see ErrPrecondition. Keys are as in the bucket, with no prefix: see WithPrefix.
 type S3 struct {
 	client  *s3.Client
+	http    *http.Client
 	opts    S3Options
 	parts   buffers
 	smalls  buffers
@@ -127,7 +128,6 @@ func NewS3(ctx context.Context, opts S3Options) (*S3, error) {
 		return nil, fmt.Errorf("open S3 store: %w", err)
 	}
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(httpClient(opts)),
 		config.WithRetryer(func() aws.Retryer { return newRetryer(opts) }),
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired), // Put sends its own
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
@@ -149,8 +149,11 @@ func NewS3(ctx context.Context, opts S3Options) (*S3, error) {
 		return nil, fmt.Errorf("open S3 store: %w", noCredentials(err))
 	}
 	defaultTo(&cfg.Region, "us-east-1")
+	client := httpClient(cfg.HTTPClient, opts)
+	cfg.HTTPClient = client
 	return &S3{
 		client:  s3.NewFromConfig(cfg, opts.apply),
+		http:    client,
 		opts:    opts,
 		parts:   newBuffers(int(opts.PartSize), maxFreeParts),
 		smalls:  newBuffers(smallObject, maxFreeSmalls),
@@ -172,25 +175,38 @@ func newRetryer(opts S3Options) aws.Retryer {
 	return retry.AddWithErrorCodes(r, "ConditionalRequestConflict", "OperationAborted") // 409: another write was under way
 }
 
-// httpClient is a client whose connections do not hang for ever.
-func httpClient(opts S3Options) *awshttp.BuildableClient {
+// httpClient is a client whose connections do not hang for ever. It trusts whom
+// the AWS configuration trusts.
+func httpClient(configured aws.HTTPClient, opts S3Options) *http.Client {
+	transport := awshttp.NewBuildableClient().GetTransport()
+	if with, ok := configured.(*awshttp.BuildableClient); ok { // as it is where AWS_CA_BUNDLE is set
+		transport = with.GetTransport()
+	}
 	dialer := &net.Dialer{Timeout: min(opts.Timeout, 10*time.Second), KeepAlive: 30 * time.Second}
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			return &writeTimeoutConn{conn, opts.Timeout}, nil
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
 		}
-		t.ForceAttemptHTTP2 = false
-		t.ResponseHeaderTimeout = opts.Timeout
-		t.MaxConnsPerHost = opts.MaxConnections
-		t.MaxIdleConns = opts.MaxConnections
-		t.MaxIdleConnsPerHost = opts.MaxConnections
-		t.WriteBufferSize = 64 << 10
-		t.ReadBufferSize = 64 << 10
-	})
+		return &writeTimeoutConn{conn, opts.Timeout}, nil
+	}
+	transport.ForceAttemptHTTP2 = false
+	transport.ResponseHeaderTimeout = opts.Timeout
+	transport.MaxConnsPerHost = opts.MaxConnections
+	transport.MaxIdleConns = opts.MaxConnections
+	transport.MaxIdleConnsPerHost = opts.MaxConnections
+	transport.WriteBufferSize = 64 << 10
+	transport.ReadBufferSize = 64 << 10
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Close closes the connections that nobody uses. The store can still be used.
+func (s *S3) Close() error {
+	s.http.CloseIdleConnections()
+	return nil
 }
 
 // writeTimeoutConn fails a write that makes no progress. (Reads have timeouts of

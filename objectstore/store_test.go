@@ -38,5 +38,10 @@ func openS3(t testing.TB, server *stack.S3) *objectstore.S3 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return store
 }

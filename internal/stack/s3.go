@@ -53,14 +53,21 @@ func (s *S3) configure(ctx context.Context, opts S3Options) error {
 		return err
 	}
 	data, sidecar := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "meta")
-	for _, dir := range []string{filepath.Join(data, s.bucket), sidecar} { // a directory is a bucket
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(filepath.Join(data, s.bucket), 0o700); err != nil { // a directory is a bucket
+		return err
 	}
 	s.env = []string{"ROOT_ACCESS_KEY=" + S3AccessKey, "ROOT_SECRET_KEY=" + S3SecretKey}
 	s.args = append([]string{"--port", s.ports[0].addr(), "--region", S3Region, "--keep-alive", "--quiet", "--health", healthPath}, opts.Args...)
-	s.args = append(s.args, "posix", "--sidecar", sidecar, data) // not every file system has extended attributes
+	s.args = append(s.args, "posix")
+	// Kept in files of their own, ETags and checksums change a moment before or after
+	// the data they belong to; but not every file system has extended attributes.
+	if _, err := os.Stat(sidecar); err == nil || !extendedAttributes(data) {
+		if err := os.MkdirAll(sidecar, 0o700); err != nil {
+			return err
+		}
+		s.args = append(s.args, "--sidecar", sidecar)
+	}
+	s.args = append(s.args, data)
 	return nil
 }
 
