@@ -45,7 +45,7 @@ func TestUsage(t *testing.T) {
 		{"version --json", 0, `"go": "go1.`},
 		{"completion bash", 0, "bash completion"},
 		{"__complete config c", 0, "check"},
-		{"versoin", 2, `unknown command "versoin" for "reservoir": did you mean version?`},
+		{"versio", 2, `unknown command "versio" for "reservoir": did you mean version?`},
 		{"config shwo", 2, "did you mean show?"},
 		{"config", 2, "want show, check or keys"},
 		{"version --jsno", 2, "remedy: see `reservoir version --help`"},
@@ -123,38 +123,40 @@ func TestConfigShow(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	interrupted, cancel := context.WithCancelCause(t.Context())
-	cancel(errInterrupted)
 	failed := errors.New("it failed")
 	for _, c := range []struct {
 		name    string
-		ctx     context.Context
 		err     error
 		working bool
 		status  int
 		want    string
 	}{
-		{"fine", t.Context(), nil, true, exitOK, ""},
-		{"problems", t.Context(), fmt.Errorf("x: %w", errProblems), true, exitProblems, ""},
-		{"before work", t.Context(), failed, false, exitUsage, "error: it failed\n  remedy: see `reservoir x --help`\n"},
-		{"at work", t.Context(), failed, true, exitFailure, "error: it failed\n"},
-		{"usage at work", t.Context(), usagef("want %s", "y"), true, exitUsage, "error: want y\n  remedy: see `reservoir x --help`\n"},
-		{"own remedy", t.Context(), fmt.Errorf("a: %w", remedy.Wrap(failed, "mend it")), true, exitFailure, "error: a: it failed\n  remedy: mend it\n"},
-		{"known error", t.Context(), fmt.Errorf("a: %w", redisstream.ErrTooOld), true, exitFailure, "error: a: redis is older than 7.0\n  remedy: upgrade Redis"},
-		{"permission", t.Context(), &redisstream.PermissionError{Command: "xinfo|stream"}, true, exitFailure, "ACL SETUSER <user> +xinfo|stream"},
-		{"disk", t.Context(), fmt.Errorf("a: %w", syscall.ENOSPC), true, exitFailure, "remedy: free some space"},
-		{"interrupted", interrupted, fmt.Errorf("a: %w", context.Canceled), true, exitInterrupted, "error: interrupted\n"},
-		{"cancelled otherwise", t.Context(), context.Canceled, true, exitFailure, "error: context canceled\n"},
-		{"failed while interrupted", interrupted, failed, true, exitFailure, "error: it failed\n"},
+		{"fine", nil, true, exitOK, ""},
+		{"problems", fmt.Errorf("x: %w", errProblems), true, exitProblems, ""},
+		{"before work", failed, false, exitUsage, "error: it failed\n  remedy: see `reservoir x --help`\n"},
+		{"at work", failed, true, exitFailure, "error: it failed\n"},
+		{"usage at work", usagef("want %s", "y"), true, exitUsage, "error: want y\n  remedy: see `reservoir x --help`\n"},
+		{"own remedy", fmt.Errorf("a: %w", remedy.Wrap(failed, "mend it")), true, exitFailure, "error: a: it failed\n  remedy: mend it\n"},
+		{"known error", fmt.Errorf("a: %w", redisstream.ErrTooOld), true, exitFailure, "error: a: redis is older than 7.0\n  remedy: upgrade Redis"},
+		{"permission", &redisstream.PermissionError{Command: "xinfo|stream"}, true, exitFailure, "ACL SETUSER <user> +xinfo|stream"},
+		{"disk", fmt.Errorf("a: %w", syscall.ENOSPC), true, exitFailure, "remedy: free some space"},
+		{"interrupted", fmt.Errorf("a: %w", context.Canceled), true, exitInterrupted, "error: interrupted\n"},
+		{"cancelled otherwise", context.Canceled, true, exitFailure, "error: context canceled\n"},
+		{"failed while interrupted", failed, true, exitFailure, "error: it failed\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if strings.Contains(c.name, "interrupted") {
+				cancel(errInterrupted)
+			}
 			var stderr bytes.Buffer
 			a := newApp(nil, nil, &stderr, nil)
 			a.working = c.working
 			root := &cobra.Command{Use: "reservoir"}
 			cmd := &cobra.Command{Use: "x"}
 			root.AddCommand(cmd)
-			if got := a.report(c.ctx, cmd, c.err); got != c.status {
+			if got := a.report(ctx, cmd, c.err); got != c.status {
 				t.Errorf("status %d, want %d", got, c.status)
 			}
 			if got := stderr.String(); !strings.HasPrefix(got, c.want) && !strings.Contains(got, c.want) || (c.want == "" && got != "") {
