@@ -2,8 +2,10 @@ package redisstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -44,7 +46,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 		Username: cfg.Username, Password: cfg.Password,
 		SentinelUsername: cfg.SentinelUsername, SentinelPassword: cfg.SentinelPassword,
 		DialTimeout: cfg.DialTimeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.ReadTimeout,
-		TLSConfig: secure, Protocol: 2, ContextTimeoutEnabled: true, DisableIdentity: true,
+		Dialer: cfg.dialer(secure), TLSConfig: secure, Protocol: 2, ContextTimeoutEnabled: true, DisableIdentity: true,
 		PoolSize: 16, DialerRetries: 1,
 	}
 	switch cfg.Mode {
@@ -62,6 +64,16 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("redis: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// dialer makes connections, and gives up when ctx ends: go-redis's own does not
+// while it agrees on TLS.
+func (c Config) dialer(secure *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: c.DialTimeout}
+	if secure == nil {
+		return plain.DialContext
+	}
+	return (&tls.Dialer{NetDialer: plain, Config: secure}).DialContext
 }
 
 // setName names a connection of go-redis, if the ACL allows that.

@@ -11,4 +11,10 @@
 // Entries are read together with the stream's counters in one transaction, so
 // that a Ledger can tell exactly how many entries were lost before they could
 // be read. Redis 7.0 or later is required: older versions do not count.
+//
+// An ACL user needs +multi +exec +xrange +xinfo|stream to read, +scan to
+// discover, +xgroup|setid +xgroup|create to mirror the head in a group, and
+// +eval +evalsha +time +xinfo|groups +xpending +xtrim to trim; +select where the
+// database is not 0. With +info a failover is told from a mere reconnection
+// (see Snapshot.Epoch), and old servers are refused at once.
 package redisstream

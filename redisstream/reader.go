@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	firstCount   = 16       // of a new Reader: nothing is known of the entries' size yet
+	firstCount   = 16       // of a new Reader, and after an error: nothing is known of the entries' size
 	growCount    = 8        // how much larger the next reply may be
 	bigEntry     = 64 << 10 // bytes; above it, counters are asked for only now and then
 	bigInfoEvery = 16       // reads
@@ -114,6 +114,7 @@ func (r *Reader) Read(ctx context.Context, after event.ID, b *event.Batch) (Snap
 			return snap, nil
 		}
 		b.Reset()
+		r.count = min(r.count, firstCount) // a shorter reply may get through a bad network
 		if ctx.Err() != nil {
 			return Snapshot{}, fmt.Errorf("read stream %q: %w", r.stream, ctx.Err())
 		}
@@ -177,7 +178,22 @@ func (r *Reader) read(ctx context.Context, after event.ID, b *event.Batch) (Snap
 	if err := r.connect(ctx); err != nil {
 		return Snapshot{}, err
 	}
-	defer r.cn.during(ctx)()
+	end := r.cn.during(ctx)
+	snap, err := r.exchange(after, b)
+	end()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	r.cn.reused = false
+	if r.asking || r.cn.in.err != nil {
+		r.release()
+	}
+	return snap, nil
+}
+
+// exchange sends a request, unless it is on its way already, and parses the
+// reply. The buffer goes from b to the input and back.
+func (r *Reader) exchange(after event.ID, b *event.Batch) (Snapshot, error) {
 	req := r.ahead
 	if req == nil {
 		var err error
@@ -188,19 +204,11 @@ func (r *Reader) read(ctx context.Context, after event.ID, b *event.Batch) (Snap
 	r.ahead = nil
 	in := &r.cn.in
 	in.buf, in.pos = append(b.Buf[:0], r.rest...), 0
-	r.rest = r.rest[:0]
 	snap, err := r.reply(req, b)
-	r.rest = append(r.rest, in.buf[in.pos:]...)
+	r.rest = append(r.rest[:0], in.buf[in.pos:]...)
 	b.Buf = in.buf[:in.pos]
 	in.buf, in.pos = nil, 0
-	if err != nil {
-		return Snapshot{}, err
-	}
-	r.cn.reused = false
-	if r.asking || in.err != nil {
-		r.release()
-	}
-	return snap, nil
+	return snap, err
 }
 
 // send requests what follows after. In one write, and together with the

@@ -118,9 +118,9 @@ func TestBatchesStayBounded(t *testing.T) {
 		}
 	}
 	add(3000, 10)
-	add(100, 1<<20)
+	add(60, 1<<20)
 	add(3000, 10)
-	add(20, 5<<20)
+	add(10, 5<<20)
 	add(10, 10)
 	for len(events) > 0 { // in pieces, to be kind to the test's own memory
 		n := min(len(events), 500)
@@ -154,7 +154,7 @@ func TestBatchesStayBounded(t *testing.T) {
 			t.Fatal(before, after, err)
 		}
 		if snap.AtEnd {
-			if !snap.HasInfo || ledger.Added != 6130 || snap.Info.Length != 6130 {
+			if !snap.HasInfo || ledger.Added != 6080 || snap.Info.Length != 6080 {
 				t.Fatalf("at the end: %d entries, %+v", ledger.Added, snap)
 			}
 			return
