@@ -92,7 +92,7 @@ func TestLogAgainstModel(t *testing.T) {
 		armed = true
 		for i := range rapid.IntRange(1, 150).Draw(t, "steps") {
 			l := logs[rapid.IntRange(0, 1).Draw(t, "writer")]
-			switch rapid.SampledFrom([]string{"append", "append", "append", "append", "gap", "seal", "refresh", "late", "compact", "expire"}).Draw(t, "step") {
+			switch rapid.SampledFrom([]string{"append", "append", "append", "append", "gap", "seal", "refresh", "late", "compact", "expire", "land"}).Draw(t, "step") {
 			case "append":
 				m.append(ctx, t, l, fmt.Sprintf("u%d", i))
 			case "gap":
@@ -116,6 +116,8 @@ func TestLogAgainstModel(t *testing.T) {
 				m.replace(ctx, t, a, l, KindCompact, fmt.Sprintf("c%d", i))
 			case "expire":
 				m.replace(ctx, t, a, l, KindExpire, "")
+			case "land":
+				m.land()
 			}
 		}
 		armed = false
@@ -147,6 +149,14 @@ func loadFor(t *rapid.T, a *Archive) *Log {
 type model struct {
 	acked   map[string]bool // keys of spans whose commit was acknowledged
 	refused map[string]bool // and of those that lost a conflict
+	pending []func()        // replacements of an older view, not committed yet
+}
+
+func (m *model) land() {
+	for _, do := range m.pending {
+		do()
+	}
+	m.pending = nil
 }
 
 func (m *model) failed(t *rapid.T, err error) {
@@ -169,8 +179,8 @@ func (m *model) append(ctx context.Context, t *rapid.T, l *Log, unique string) {
 	}
 }
 
-// replace compacts the first two spans of the log's incarnation, or drops the
-// first one, as of the end of the log.
+// replace compacts the first two spans of an incarnation, or drops the first
+// one; when land is called, which may be many commits later.
 func (m *model) replace(ctx context.Context, t *rapid.T, a *Archive, current *Log, kind Kind, unique string) {
 	incarnation := rapid.IntRange(1, current.Incarnation()).Draw(t, "incarnation")
 	l, err := a.logOf(ctx, "s", incarnation)
@@ -196,8 +206,10 @@ func (m *model) replace(ctx context.Context, t *rapid.T, a *Archive, current *Lo
 		removed = append(slices.Clone(removed), spans[1].Segments...)
 		c.Adds = fakeSpan(spans[0].First, spans[1].Last, spans[0].Count()+spans[1].Count(), unique)
 	}
-	_, err = l.commit(ctx, c, removed)
-	m.failed(t, err)
+	m.pending = append(m.pending, func() {
+		_, err := l.commit(ctx, c, removed)
+		m.failed(t, err)
+	})
 }
 
 // check replays every incarnation naively and compares.
