@@ -26,13 +26,13 @@ var nasty = []string{
 	`["$base64","AAAA"]`, `{"":{}}`, `{"a":1,"a":2}`, `[` + strings.Repeat("9", 400) + `]`, `{"big":18446744073709551615}`,
 	strings.Repeat("[", 127) + strings.Repeat("]", 127), strings.Repeat("[", 128) + strings.Repeat("]", 128),
 	strings.Repeat("[", 129) + strings.Repeat("]", 129), strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
-	strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200), strings.Repeat("[", 100_000), "id", "fields", "$base64",
+	strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200), strings.Repeat("[", 20_000), "id", "fields", "$base64",
 }
 
 func TestNastyFields(t *testing.T) {
 	for _, x := range nasty {
 		for _, y := range nasty {
-			for _, f := range [][]event.Field{fields(x, y), fields("first", y, x, y), fields(x, y, x, "again"), fields("\xfe", x, y, x)} {
+			for _, f := range [][]event.Field{fields(x, y), fields(x, y, x, "again"), fields("\xfe", x, y, x)} {
 				e := event.Event{ID: event.ID{Ms: 1, Seq: 2}, Fields: f}
 				if err := checkLine(&e); err != nil {
 					t.Fatalf("name %.40q, value %.40q: %v", x, y, err)

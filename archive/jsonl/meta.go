@@ -69,7 +69,10 @@ func parseMeta(content []byte) (meta, error) {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
 	}
-	if json.Unmarshal(content, &kind) != nil || kind.Format != formatHeader && kind.Format != formatTrailer {
+	if err := json.Unmarshal(content, &kind); err != nil {
+		return meta{}, nil //nolint:nilerr // no JSON: a frame of another program
+	}
+	if kind.Format != formatHeader && kind.Format != formatTrailer {
 		return meta{}, nil
 	}
 	if kind.Version > Version {

@@ -150,7 +150,7 @@ func decode(file []byte) ([]event.Event, error) {
 			if again := r.Read(&b); again == nil || again.Error() != err.Error() || b.Len() > 0 {
 				return events, fmt.Errorf("after %w came %w", err, again)
 			}
-			if err == io.EOF {
+			if err == io.EOF { //nolint:errorlint // the clean end is the bare one
 				return events, nil
 			}
 			return events, err
