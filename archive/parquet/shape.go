@@ -94,6 +94,6 @@ func newVariant(shape *event.Shape, o outcome) (*variant, error) {
 		return nil, fmt.Errorf("layout: %w", err)
 	}
 	v.size = len(text)
-	v.layout = pq.ByteArrayValue(text).Level(0, 0, colLayout)
+	v.layout = pq.ByteArrayValue(text)
 	return v, nil
 }

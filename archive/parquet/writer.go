@@ -185,8 +185,8 @@ func (w *Writer) add() error {
 	if w.opts.Observe != nil {
 		w.opts.Observe(&w.event, &w.envelope)
 	}
-	w.put(colIDMs, pq.Int64Value(int64(w.event.ID.Ms)).Level(0, 0, colIDMs))
-	w.put(colIDSeq, pq.Int64Value(int64(w.event.ID.Seq)).Level(0, 0, colIDSeq))
+	w.put(colIDMs, pq.Int64Value(int64(w.event.ID.Ms)))
+	w.put(colIDSeq, pq.Int64Value(int64(w.event.ID.Seq)))
 	o := w.addVersion(shape) | w.addTime(shape)
 	for a, column := range columnOf {
 		switch column {
@@ -239,7 +239,7 @@ func (w *Writer) plan(shape *event.Shape) *shapePlan {
 func (w *Writer) addText(shape *event.Shape, a event.Attribute, column int) outcome {
 	value, ok := w.envelope.Get(a)
 	if !ok || !storable(value, column) {
-		w.put(column, pq.NullValue().Level(0, 0, column))
+		w.put(column, pq.Value{})
 		return 0
 	}
 	var o outcome
@@ -273,7 +273,7 @@ func (w *Writer) own(value []byte) []byte {
 func (w *Writer) addVersion(shape *event.Shape) outcome {
 	version, ok := w.envelope.AggregateVersion()
 	if !ok {
-		w.put(colAggregateVersion, pq.NullValue().Level(0, 0, colAggregateVersion))
+		w.put(colAggregateVersion, pq.Value{})
 		return 0
 	}
 	w.put(colAggregateVersion, pq.Int64Value(version).Level(0, 1, colAggregateVersion))
@@ -299,7 +299,7 @@ func (w *Writer) addTime(shape *event.Shape) outcome {
 		micros, ok = w.envelope.Time(w.event.ID)
 	}
 	if !ok {
-		w.put(colOccurredAt, pq.NullValue().Level(0, 0, colOccurredAt))
+		w.put(colOccurredAt, pq.Value{})
 		return 0
 	}
 	w.put(colOccurredAt, pq.Int64Value(micros).Level(0, 1, colOccurredAt))
@@ -312,7 +312,7 @@ func (w *Writer) addTime(shape *event.Shape) outcome {
 // addRest puts the values that no column holds into rest.
 func (w *Writer) addRest(shape *event.Shape, v *variant) {
 	if len(v.rest) == 0 {
-		w.put(colRest, pq.NullValue().Level(0, 0, colRest))
+		w.put(colRest, pq.Value{})
 		return
 	}
 	repetition := 0
