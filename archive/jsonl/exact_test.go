@@ -93,6 +93,9 @@ func TestExtremes(t *testing.T) {
 		{ID: event.MaxID, Fields: fields("", "")},
 	}
 	for i := range events {
+		if events[i].Size() > 1<<20 {
+			continue // encoding/json takes its time; the file below holds it
+		}
 		if err := checkLine(&events[i]); err != nil {
 			t.Error(err)
 		}
