@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	pq "github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
 
 	"github.com/reservoirhq/reservoir/archive/parquet"
@@ -311,4 +312,21 @@ func TestColumnsUsedNowAndThen(t *testing.T) {
 	}
 	f := open(t, write(t, events, parquet.Options{}))
 	diff(t, read(t, f, parquet.ReadSpec{}), events)
+}
+
+// The example of docs/format-parquet.md.
+func TestDocumentedExample(t *testing.T) {
+	e := event.Event{ID: event.ID{Ms: 1}, Fields: fields("id", "1", "type", "OrderPaid", "version", "007",
+		"ts", "2026-11-21T07:08:09.123Z", "data", `{"a":1}`, "x", "")}
+	file := write(t, []event.Event{e}, parquet.Options{})
+	rows, err := pq.Read[row](bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rows[0]
+	const layout = `[["id","event_id"],["type","event_type"],"version",["ts","occurred_at","rfc3339.3"],["data","payload"],"x"]`
+	if r.Layout != layout || len(r.Rest) != 2 || string(r.Rest[0]) != "007" || string(r.Rest[1]) != "" ||
+		*r.EventID != "1" || *r.AggregateVersion != 7 || *r.Payload != `{"a":1}` {
+		t.Errorf("got layout %s, rest %q", r.Layout, r.Rest)
+	}
 }
