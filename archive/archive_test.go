@@ -1,12 +1,15 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -344,6 +347,17 @@ func TestVerifyFindsDamage(t *testing.T) {
 		"wrong count": {func(h *harness, dir string, j, _ Segment) {
 			edit(h, dir+commitKey(101), func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), `"count":10`, `"count":11`)) })
 		}, FindingContents},
+		"wrong raw bytes": {func(h *harness, dir string, j, _ Segment) {
+			edit(h, dir+commitKey(101), func(b []byte) []byte {
+				return []byte(strings.ReplaceAll(string(b), fmt.Sprintf(`"raw_bytes":%d,`, j.Raw), `"raw_bytes":1,`))
+			})
+		}, FindingContents},
+		"snapshot lacks lines": {func(h *harness, dir string, j, _ Segment) {
+			edit(h, dir+snapshotKey(100), firstLines)
+		}, FindingSnapshot},
+		"segment swapped for another": {func(h *harness, dir string, j, _ Segment) {
+			h.store.objects[dir+commitKey(101)] = h.store.objects[dir+commitKey(100)]
+		}, FindingLog},
 		"wrong summary": {func(h *harness, dir string, j, _ Segment) {
 			edit(h, dir+commitKey(101), replace(`"OrderPaid"`, `"OrderLost"`))
 		}, FindingSummary},
@@ -390,6 +404,25 @@ func TestVerifyFindsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// firstLines shortens a snapshot by its last lines, cleanly.
+func firstLines(b []byte) []byte {
+	zr, err := zstd.NewReader(nil)
+	if err != nil {
+		return nil
+	}
+	defer zr.Close()
+	plain, err := zr.DecodeAll(b, nil)
+	if err != nil {
+		return nil
+	}
+	lines := bytes.SplitAfter(plain, []byte("\n"))
+	zw, err := zstd.NewWriter(nil)
+	if err != nil {
+		return nil
+	}
+	return zw.EncodeAll(bytes.Join(lines[:len(lines)-3], nil), nil)
 }
 
 // swapEvents writes a segment anew with one value changed, and a commit to match.

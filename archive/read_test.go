@@ -183,6 +183,25 @@ func TestCollectionLooksAgain(t *testing.T) {
 	h.mustVerify("s")
 }
 
+// TestCollectionKeepsWhatWasRemovedLately compacts segments that are older than
+// the grace period: whoever planned right before still reads them.
+func TestCollectionKeepsWhatWasRemovedLately(t *testing.T) {
+	h := newHarness(t)
+	h.add("s", hourID(7, 0), 10)
+	h.add("s", hourID(7, 10), 10)
+	h.now = h.now.Add(48 * time.Hour)
+	p := h.plan(PlanSpec{Stream: "s"})
+	if _, err := h.a.Compact(t.Context(), CompactSpec{Stream: "s"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := h.a.GC(t.Context(), GCSpec{Stream: "s"}); err != nil || r.Segments != 0 || r.Kept != 4 {
+		t.Errorf("collected %+v, %v", r, err)
+	}
+	if ids := h.ids(p); len(ids) != 20 {
+		t.Errorf("%d events", len(ids))
+	}
+}
+
 func TestBlockReader(t *testing.T) {
 	store := newMemStore()
 	object := make([]byte, 5*blockSize+12345)
