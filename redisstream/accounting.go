@@ -7,7 +7,7 @@ import (
 	"github.com/reservoirhq/reservoir/event"
 )
 
-// ErrHistoryReplaced: the stream is not the one that was read before. The key
+// ErrHistoryReplaced says that the stream is not the one that was read before. The key
 // was deleted and made anew, or Redis came back with an older state.
 var ErrHistoryReplaced = errors.New("the stream's history was replaced")
 

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 	"github.com/reservoirhq/reservoir/redisstream"
-	"pgregory.net/rapid"
 )
 
 // subject is a stream, real or not, that entries are added to and lost from
@@ -212,15 +213,15 @@ func TestLedgerRestarted(t *testing.T) {
 	})
 }
 
-// real is a stream in a redis-server, read with a Reader.
-type real struct {
+// redisSubject is a stream in a redis-server, read with a Reader.
+type redisSubject struct {
 	client *redisstream.Client
 	raw    *commands
 	name   string
 	reader *redisstream.Reader
 }
 
-func (r *real) add(t *rapid.T) event.ID {
+func (r *redisSubject) add(t *rapid.T) event.ID {
 	id, err := event.ParseID(r.raw.do(t, "XADD", r.name, "*", "f", "v").(string))
 	if err != nil {
 		t.Fatal(err)
@@ -228,11 +229,11 @@ func (r *real) add(t *rapid.T) event.ID {
 	return id
 }
 
-func (r *real) trim(t *rapid.T, keep int)   { r.raw.do(t, "XTRIM", r.name, "MAXLEN", keep) }
-func (r *real) del(t *rapid.T, id event.ID) { r.raw.do(t, "XDEL", r.name, id.String()) }
-func (r *real) length(t *rapid.T) int       { return int(r.raw.do(t, "XLEN", r.name).(int64)) }
+func (r *redisSubject) trim(t *rapid.T, keep int)   { r.raw.do(t, "XTRIM", r.name, "MAXLEN", keep) }
+func (r *redisSubject) del(t *rapid.T, id event.ID) { r.raw.do(t, "XDEL", r.name, id.String()) }
+func (r *redisSubject) length(t *rapid.T) int       { return int(r.raw.do(t, "XLEN", r.name).(int64)) }
 
-func (r *real) read(t *rapid.T, after event.ID, _ int, b *event.Batch) redisstream.Snapshot {
+func (r *redisSubject) read(t *rapid.T, after event.ID, _ int, b *event.Batch) redisstream.Snapshot {
 	s, err := r.reader.Read(t.Context(), after, b)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +248,7 @@ func TestLedgerAgainstRedis(t *testing.T) {
 	streams := 0
 	rapid.Check(t, func(t *rapid.T) {
 		streams++
-		s := &real{client: client, raw: raw, name: fmt.Sprintf("stream:%d", streams)}
+		s := &redisSubject{client: client, raw: raw, name: fmt.Sprintf("stream:%d", streams)}
 		raw.do(t, "XGROUP", "CREATE", s.name, "g", "0-0", "MKSTREAM") // it exists, empty
 		var err error
 		s.reader, err = client.Reader(t.Context(), s.name, redisstream.ReaderOptions{MaxCount: rapid.IntRange(1, 8).Draw(t, "count")})

@@ -144,7 +144,10 @@ func countOnly(b *testing.B, addr, stream string) (n int) {
 		line := bytes.IndexByte(buf[last:], '\n') + last + 1
 		id := buf[line : line+bytes.IndexByte(buf[line:], '\r')]
 		from = "(" + string(id)
-		count, _ := strconv.Atoi(string(buf[1:bytes.IndexByte(buf, '\r')]))
+		count, err := strconv.Atoi(string(buf[1:bytes.IndexByte(buf, '\r')]))
+		if err != nil {
+			b.Fatal(err)
+		}
 		n += count
 	}
 }

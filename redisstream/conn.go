@@ -81,7 +81,7 @@ func (cn *conn) close() {
 // hangUp closes the connection. The error of doing so tells nothing: whatever
 // was sent has been answered, or is given up.
 func (cn *conn) hangUp() {
-	_ = cn.nc.Close()
+	_ = cn.nc.Close() //nolint:errcheck // see above
 }
 
 // node is where a connection should go.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
 	"github.com/reservoirhq/reservoir/event"
 )
 
@@ -94,6 +95,12 @@ func asReply(err error) (replyError, bool) {
 		return replyError(other.Error()), true
 	}
 	return "", false
+}
+
+// isReply reports whether err is an answer of the server.
+func isReply(err error) bool {
+	reply, _ := asReply(err)
+	return reply != ""
 }
 
 // classify joins err with the cause that callers can decide on.

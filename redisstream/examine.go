@@ -50,12 +50,12 @@ func (c *Client) Denied(ctx context.Context, uses Uses) ([]string, error) {
 	note := func(err error) error {
 		err = classify(err)
 		var lacks *PermissionError
-		switch _, replied := asReply(err); {
+		switch {
 		case errors.As(err, &lacks):
 			if lacks.Command != "" && !slices.Contains(denied, lacks.Command) {
 				denied = append(denied, lacks.Command)
 			}
-		case err != nil && !replied && !errors.Is(err, redis.Nil):
+		case err != nil && !isReply(err) && !errors.Is(err, redis.Nil):
 			return fmt.Errorf("try commands: %w", err)
 		}
 		return nil // any other reply says that the command got through

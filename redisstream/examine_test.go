@@ -70,6 +70,7 @@ func TestExamine(t *testing.T) {
 }
 
 func names(t *testing.T, client *redisstream.Client) func(func(string) bool) {
+	t.Helper()
 	return func(yield func(string) bool) {
 		for name, err := range client.Discover(t.Context(), []string{"*"}, nil) {
 			if err != nil {

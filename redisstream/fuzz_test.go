@@ -53,6 +53,7 @@ func FuzzReply(f *testing.F) {
 }
 
 func parseAll(t *testing.T, data []byte, piece int) (*event.Batch, error) {
+	t.Helper()
 	conn := func() *conn {
 		src := &script{in: bytes.NewReader(data), piece: piece}
 		return &conn{nc: src, in: input{src: src}}
@@ -71,7 +72,7 @@ func parseAll(t *testing.T, data []byte, piece int) (*event.Batch, error) {
 	for _, parse := range []func(in *input) error{
 		func(in *input) error { _, err := in.info(); return err },
 		func(in *input) error { return in.skip(0) },
-		func(in *input) error { _, err := in.idOrError(); return err },
+		func(in *input) error { return in.idOrError() },
 	} {
 		in := &conn().in
 		if err := parse(in); err == nil && in.pos > len(in.buf) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/redisstream"
 )

@@ -6,11 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 	"github.com/reservoirhq/reservoir/redisstream"
-	"pgregory.net/rapid"
 )
 
 // Match agrees with Redis on names and patterns that are as odd as can be.
@@ -61,8 +62,11 @@ func TestDiscover(t *testing.T) {
 			t.Errorf("%v: %d streams", test, len(seen))
 		}
 	}
-	for range client.Discover(t.Context(), []string{"*"}, nil) {
-		break // releases everything
+	for name, err := range client.Discover(t.Context(), []string{"*"}, nil) {
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		break // which releases everything
 	}
 }
 

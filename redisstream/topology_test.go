@@ -93,6 +93,7 @@ func TestCluster(t *testing.T) {
 // moveSlot moves a stream's slot while a Reader, a Writer and idle connections
 // are in use, and looks at the stream before, in the midst of it, and after.
 func moveSlot(t *testing.T, nodes []*commands, client *redisstream.Client) {
+	t.Helper()
 	const name = "{moving}stream"
 	fill(t, client, name, 300)
 	slot := nodes[0].do(t, "CLUSTER", "KEYSLOT", name).(int64)

@@ -6,11 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 	"github.com/reservoirhq/reservoir/redisstream"
-	"pgregory.net/rapid"
 )
 
 // Whatever is added comes back the same, in order, by every way of reading.

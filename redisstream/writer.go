@@ -168,7 +168,7 @@ func (w *Writer) transact(b *event.Batch, from, to int, keepIDs bool, rejected *
 	}
 	var failed error
 	for i := from; i < to; i++ {
-		_, err := in.idOrError()
+		err := in.idOrError()
 		switch {
 		case in.err != nil:
 			return added, in.err
@@ -196,19 +196,20 @@ func isIDTooLow(err error) bool {
 	return ok && strings.Contains(string(reply), "smaller than the target stream top item")
 }
 
-// idOrError takes an ID or an error reply, after which the input can be used on.
-func (in *input) idOrError() (event.ID, error) {
+// idOrError takes an ID, or an error reply, after which the input can be used on.
+func (in *input) idOrError() error {
 	if err := in.need(1); err != nil {
-		return event.ID{}, err
+		return err
 	}
 	if in.buf[in.pos] != '-' {
-		return in.id()
+		_, err := in.id()
+		return err
 	}
 	_, from, to, err := in.line()
 	if err != nil {
-		return event.ID{}, err
+		return err
 	}
-	return event.ID{}, replyError(in.buf[from:to])
+	return replyError(in.buf[from:to])
 }
 
 // appendXAdd appends the command that adds e.
