@@ -24,6 +24,7 @@ type harness struct {
 }
 
 func newHarness(t testing.TB) *harness {
+	t.Helper()
 	h := &harness{t: t, store: newMemStore(), now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	h.store.clock = func() time.Time { return h.now }
 	a, err := Open(t.Context(), h.store, Options{Writer: "test", Clock: h.store.clock})
@@ -218,7 +219,10 @@ func TestBreakingEarlyAndCancelling(t *testing.T) {
 		h.add("s", hourID(7, i*2000), 2000)
 	}
 	p := h.plan(PlanSpec{Stream: "s"})
-	for range p.Events(t.Context()) {
+	for _, err := range p.Events(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -266,7 +266,7 @@ func (v *view) liveKeys(ctx context.Context) (*keySet, error) {
 func (v *incarnationCheck) checkGarbage(ctx context.Context, view *view) error {
 	keys, err := view.liveKeys(ctx)
 	if err != nil {
-		return v.damaged(FindingLog, err)
+		return v.damaged(err)
 	}
 	for info, err := range v.a.unnamed(ctx, v.dir, keys) {
 		if err != nil {

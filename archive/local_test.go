@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -32,7 +33,7 @@ func TestSideBySide(t *testing.T) {
 	const spans = 40
 	done := make(chan error, 2)
 	for range cap(done) {
-		go func() { done <- appendUntil(t, store, spans) }()
+		go func() { done <- appendUntil(t.Context(), store, spans) }()
 	}
 	a := openTest(t, store)
 	a.snapshotEvery = 5
@@ -76,12 +77,12 @@ func TestSideBySide(t *testing.T) {
 }
 
 // appendUntil archives spans of 5 events wherever the head is, until all are there.
-func appendUntil(t *testing.T, store objectstore.Store, spans int) error {
-	a, err := Open(t.Context(), store, Options{})
+func appendUntil(ctx context.Context, store objectstore.Store, spans int) error {
+	a, err := Open(ctx, store, Options{})
 	if err != nil {
 		return err
 	}
-	l, err := a.Log(t.Context(), "s")
+	l, err := a.Log(ctx, "s")
 	if err != nil {
 		return err
 	}
@@ -90,9 +91,9 @@ func appendUntil(t *testing.T, store objectstore.Store, spans int) error {
 		if added == 5*spans {
 			return nil
 		}
-		err := archiveSpan(t.Context(), a, l, hourID(7, added))
+		err := archiveSpan(ctx, a, l, hourID(7, added))
 		if errors.Is(err, ErrConflict) {
-			err = l.Refresh(t.Context())
+			err = l.Refresh(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("span at %d: %w", added, err)

@@ -51,7 +51,11 @@ func (s *flakyStore) Put(ctx context.Context, key string, body io.Reader, cond o
 		_, err := put()
 		return objectstore.Info{}, errors.Join(errInjected, err)
 	case faultLate:
-		s.late = append(s.late, func() { _, _ = put() }) // the answer reaches no one
+		s.late = append(s.late, func() {
+			if _, err := put(); err != nil && !errors.Is(err, objectstore.ErrPrecondition) {
+				panic(err)
+			}
+		})
 		return objectstore.Info{}, errInjected
 	case faultLostThenRetried:
 		if info, err := put(); err != nil {
@@ -215,7 +219,6 @@ func (m *model) replace(ctx context.Context, t *rapid.T, a *Archive, current *Lo
 // check replays every incarnation naively and compares.
 func (m *model) check(ctx context.Context, t *rapid.T, a *Archive) {
 	seen := map[string]bool{}
-	head := event.ID{}
 	for inc, err := range a.Incarnations(ctx, "s") {
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +226,7 @@ func (m *model) check(ctx context.Context, t *rapid.T, a *Archive) {
 		if inc.Last == nil {
 			break
 		}
-		head = event.ID{}
+		head := event.ID{}
 		live := map[string]Segment{}
 		dir := incarnationDir("s", inc.Number)
 		for c, err := range a.commits(ctx, dir, 0, 0) {

@@ -67,7 +67,7 @@ func (v *incarnationCheck) replay(ctx context.Context, base Seal) (*replay, erro
 	before := &Commit{Head: base.Base, EntriesAdded: base.BaseEntriesAdded}
 	for c, err := range v.a.commits(ctx, v.dir, 0, 0) {
 		if err != nil {
-			return r, v.damaged(FindingLog, err)
+			return r, v.damaged(err)
 		}
 		v.checkCommit(before, c)
 		for _, s := range c.Adds {

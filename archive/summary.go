@@ -55,18 +55,22 @@ func mappingDigest(m event.Mapping) (string, error) {
 // counter counts distinct values until there are more than MaxSummary, or one
 // that JSON text cannot carry; from then on it counts nothing.
 type counter struct {
-	values   map[string]*uint64
-	last     *uint64 // the counter of lastKey: runs of one value are common
-	lastKey  string
+	values   map[string]*count
+	last     *count // runs of one value are common
 	overflow bool
+}
+
+type count struct {
+	value string
+	n     uint64
 }
 
 func (c *counter) add(value []byte) {
 	if c.overflow {
 		return
 	}
-	if c.last != nil && c.lastKey == string(value) {
-		*c.last++
+	if c.last != nil && c.last.value == string(value) {
+		c.last.n++
 		return
 	}
 	n, ok := c.values[string(value)]
@@ -76,13 +80,13 @@ func (c *counter) add(value []byte) {
 			return
 		}
 		if c.values == nil {
-			c.values = make(map[string]*uint64)
+			c.values = make(map[string]*count)
 		}
-		n = new(uint64)
-		c.values[string(value)] = n
+		n = &count{value: string(value)}
+		c.values[n.value] = n
 	}
-	*n++
-	c.last, c.lastKey = n, string(value)
+	n.n++
+	c.last = n
 }
 
 func (c *counter) counts() map[string]uint64 {
@@ -90,8 +94,8 @@ func (c *counter) counts() map[string]uint64 {
 		return nil
 	}
 	out := make(map[string]uint64, len(c.values))
-	for value, n := range c.values {
-		out[value] = *n
+	for value, count := range c.values {
+		out[value] = count.n
 	}
 	return out
 }

@@ -144,7 +144,7 @@ func (v *incarnationCheck) run(ctx context.Context, base Seal) (next *Seal, err 
 	}
 	view, err := v.a.view(ctx, v.dir, replayed.last.Number)
 	if err != nil {
-		return nil, v.damaged(FindingLog, err)
+		return nil, v.damaged(err)
 	}
 	if err := v.checkSpans(ctx, view, replayed); err != nil {
 		return nil, err
@@ -155,12 +155,12 @@ func (v *incarnationCheck) run(ctx context.Context, base Seal) (next *Seal, err 
 	return replayed.last.Seal, nil
 }
 
-// damaged turns damage into a finding, and leaves other errors.
-func (v *incarnationCheck) damaged(kind FindingKind, err error) error {
+// damaged turns damage of the log into a finding, and leaves other errors.
+func (v *incarnationCheck) damaged(err error) error {
 	if !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	v.found(Problem, kind, "", "%v", err)
+	v.found(Problem, FindingLog, "", "%v", err)
 	return nil
 }
 
@@ -193,7 +193,7 @@ func (v *incarnationCheck) feed(ctx context.Context, view *view, replayed *repla
 	live := newReplay()
 	for p, err := range view.parts(ctx) {
 		if err != nil {
-			return v.damaged(FindingLog, err)
+			return v.damaged(err)
 		}
 		if g := p.gap; g != nil {
 			live.totals.Gaps++

@@ -87,14 +87,6 @@ func sortedSegments(segments []Segment) []Segment {
 	return segments
 }
 
-// totals returns those of the view.
-func (v *view) totals() Totals {
-	if v.last == nil {
-		return Totals{}
-	}
-	return v.last.Totals
-}
-
 // records gives all gaps, oldest commit first, and then all live segments by
 // (First, Format).
 func (v *view) records(ctx context.Context) iter.Seq2[record, error] {
