@@ -2,8 +2,11 @@ package parquet_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -186,4 +189,57 @@ func TestPruning(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What no column holds must be found all the same.
+func TestFilterByLongValue(t *testing.T) {
+	long := strings.Repeat("é", 1000)
+	events := []event.Event{
+		{ID: event.ID{Ms: 1}, Fields: fields("event_id", "short", "tenant", "t")},
+		{ID: event.ID{Ms: 2}, Fields: fields("event_id", long, "aggregate_id", long, "tenant", long, "type", long)},
+		{ID: event.ID{Ms: 3}, Fields: fields("event_id", "other", "type", "T"+long)},
+	}
+	f := open(t, write(t, events, parquet.Options{}))
+	for want, filter := range map[int]event.Filter{
+		0: {Tenants: []string{"t"}},
+		1: {EventIDs: []string{long, "none"}, Aggregates: []string{long}, Tenants: []string{long}, Types: []string{long}},
+		2: {Types: []string{"T*"}},
+	} {
+		matcher, err := filter.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := parquet.ReadSpec{Matcher: matcher}
+		diff(t, wanted(t, events, spec), events[want:want+1])
+		diff(t, wanted(t, read(t, f, spec), spec), events[want:want+1])
+	}
+}
+
+// Several Readers may read one File at a time.
+func TestReadersAtOnce(t *testing.T) {
+	events := sampleEvents()
+	f := open(t, write(t, events, parquet.Options{RowGroupRows: 10}))
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			spec := parquet.ReadSpec{Range: event.Range{From: events[i].ID}}
+			r := f.Reader(spec)
+			b, n := new(event.Batch), 0
+			for {
+				err := r.Read(b)
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				n += b.Len()
+			}
+			if err := r.Close(); err != nil || n != len(wanted(t, events, spec)) {
+				t.Errorf("%d events, %v", n, err)
+			}
+		})
+	}
+	wg.Wait()
 }
