@@ -349,21 +349,21 @@ func TestVerifyFindsDamage(t *testing.T) {
 			edit(h, dir+p.Key, func(b []byte) []byte { return b[:len(b)-1] })
 		}, FindingChecksum},
 		"wrong count": {func(h *harness, dir string, j, _ Segment) {
-			edit(h, dir+commitKey(101), func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), `"count":10`, `"count":11`)) })
+			edit(h, dir+commitKey(5), func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), `"count":10`, `"count":11`)) })
 		}, FindingContents},
 		"wrong raw bytes": {func(h *harness, dir string, j, _ Segment) {
-			edit(h, dir+commitKey(101), func(b []byte) []byte {
+			edit(h, dir+commitKey(5), func(b []byte) []byte {
 				return []byte(strings.ReplaceAll(string(b), fmt.Sprintf(`"raw_bytes":%d,`, j.Raw), `"raw_bytes":1,`))
 			})
 		}, FindingContents},
 		"snapshot lacks lines": {func(h *harness, dir string, j, _ Segment) {
-			edit(h, dir+snapshotKey(100), firstLines)
+			edit(h, dir+snapshotKey(4), firstLines)
 		}, FindingSnapshot},
 		"segment swapped for another": {func(h *harness, dir string, j, _ Segment) {
-			h.store.objects[dir+commitKey(101)] = h.store.objects[dir+commitKey(100)]
+			h.store.objects[dir+commitKey(5)] = h.store.objects[dir+commitKey(4)]
 		}, FindingLog},
 		"wrong summary": {func(h *harness, dir string, j, _ Segment) {
-			edit(h, dir+commitKey(101), replace(`"OrderPaid"`, `"OrderLost"`))
+			edit(h, dir+commitKey(5), replace(`"OrderPaid"`, `"OrderLost"`))
 		}, FindingSummary},
 		"head moved": {func(h *harness, dir string, j, _ Segment) {
 			edit(h, dir+commitKey(2), replace(`"prev":"`, `"prev":"1`))
@@ -375,11 +375,11 @@ func TestVerifyFindsDamage(t *testing.T) {
 			edit(h, dir+commitKey(2), func([]byte) []byte { return []byte("{") })
 		}, FindingLog},
 		"snapshot damaged": {func(h *harness, dir string, j, _ Segment) {
-			edit(h, dir+snapshotKey(100), func(b []byte) []byte { return b[:len(b)/2] })
+			edit(h, dir+snapshotKey(4), func(b []byte) []byte { return b[:len(b)/2] })
 		}, FindingSnapshot},
 		"snapshot of another log": {func(h *harness, dir string, j, _ Segment) {
-			o := h.store.objects[dir+snapshotKey(100)]
-			h.store.objects[dir+snapshotKey(50)] = o
+			o := h.store.objects[dir+snapshotKey(4)]
+			h.store.objects[dir+snapshotKey(2)] = o
 		}, FindingSnapshot},
 		"garbage": {func(h *harness, dir string, j, _ Segment) {
 			h.store.objects[dir+j.Key+"x"] = memObject{body: []byte("x")}
@@ -391,7 +391,8 @@ func TestVerifyFindsDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
-			for i := range 100 {
+			h.a.snapshotEvery = 4
+			for i := range 4 {
 				h.add("s", hourID(7, i*10), 10)
 			}
 			last := h.add("s", hourID(7, 1000), 10)
@@ -459,7 +460,7 @@ func (h *harness) swapEvents(dir string, seg Segment) {
 		h.t.Fatal(err)
 	}
 	for key, o := range h.store.objects {
-		if strings.HasSuffix(key, commitKey(101)) {
+		if strings.HasSuffix(key, commitKey(5)) {
 			body := strings.NewReplacer(seg.Key, fresh[0].Key, seg.SHA256, fresh[0].SHA256, fmt.Sprintf(`"bytes":%d`, seg.Bytes), fmt.Sprintf(`"bytes":%d`, fresh[0].Bytes)).Replace(string(o.body))
 			h.store.objects[key] = memObject{body: []byte(body), time: o.time}
 		}
