@@ -230,15 +230,23 @@ func (s *S3) Head(ctx context.Context, key string) (Info, error) {
 	}
 	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.opts.Bucket, Key: &key})
 	if err != nil {
-		err = s.explain(err)
-		if errors.Is(err, ErrNotFound) { // the answer to HEAD does not say what is not found
-			if _, bucket := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.opts.Bucket}); errors.Is(s.explain(bucket), ErrNotFound) {
-				err = s.noBucket(bucket)
-			}
-		}
-		return Info{}, fmt.Errorf("head %s: %w", key, err)
+		return Info{}, fmt.Errorf("head %s: %w", key, s.explainHead(ctx, err))
 	}
 	return Info{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ModTime: aws.ToTime(out.LastModified)}, nil
+}
+
+// explainHead asks again where something is not found: the answer to a HEAD has
+// no body that would say what.
+func (s *S3) explainHead(ctx context.Context, err error) error {
+	err = s.explain(err)
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	_, list := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.opts.Bucket, MaxKeys: aws.Int32(1)})
+	if list != nil && apiCode(list) != "AccessDenied" { // which may be of listing only
+		return s.explain(list)
+	}
+	return err
 }
 
 // Delete implements Store.

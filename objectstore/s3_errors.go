@@ -22,7 +22,10 @@ var (
 	ErrUnreachable = errors.New("object store unreachable")
 )
 
-const codeNoSuchUpload = "NoSuchUpload"
+const (
+	codeNoSuchUpload = "NoSuchUpload"
+	codeNoSuchUser   = "XAdminUserNotFound" // versitygw's word for InvalidAccessKeyId
+)
 
 // explain maps an error of the S3 client to this package's, with a remedy where
 // someone has to do something.
@@ -43,7 +46,7 @@ func (s *S3) explain(err error) error {
 		return remedy.Wrapf(fmt.Errorf("bucket %s is elsewhere: %w", s.opts.Bucket, err), "set the region (and endpoint) to those of the bucket; now it is %q", s.region())
 	case code == "RequestTimeTooSkewed":
 		return remedy.Wrap(err, "set this machine's clock: it is too far from the object store's")
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case status == http.StatusUnauthorized || status == http.StatusForbidden || code == codeNoSuchUser:
 		return s.denied(code, err)
 	case status == 0 && isSendError(err):
 		return remedy.Wrapf(fmt.Errorf("%w at %s: %w", ErrUnreachable, s.where(), err),
@@ -60,7 +63,7 @@ func (s *S3) noBucket(err error) error {
 func (s *S3) denied(code string, err error) error {
 	what := "give these credentials s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload on the bucket, or use others"
 	switch code {
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken":
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", codeNoSuchUser:
 		what = "correct the access key and the secret key (or AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN)"
 	}
 	return remedy.Wrap(fmt.Errorf("%w to bucket %s at %s: %w", ErrDenied, s.opts.Bucket, s.where(), err), what)

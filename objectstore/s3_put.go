@@ -25,6 +25,7 @@ const (
 	partsPerSize  = 1000 // of 10,000 parts in all, the size doubling
 	maxParts      = 10000
 	abortTimeout  = 30 * time.Second
+	partGrace     = 5 * time.Second
 )
 
 // unsignedPayload leaves the SHA-256 of the data out of the signature. The data
@@ -143,7 +144,7 @@ func (u *upload) send(ctx context.Context, part []byte, body io.Reader) error {
 			group.Go(func() error { return fmt.Errorf("object is larger than %d parts", maxParts) })
 			break
 		}
-		part = u.s3.parts.get(int(u.s3.opts.PartSize) << (len(u.sent) / partsPerSize))
+		part = u.s3.parts.get(sizeOfPart(int(u.s3.opts.PartSize), len(u.sent)))
 		var err error
 		if n, end, err = fill(ctx, part, body); err != nil || n == 0 {
 			u.s3.parts.put(part)
@@ -154,6 +155,10 @@ func (u *upload) send(ctx context.Context, part []byte, body io.Reader) error {
 	return group.Wait()
 }
 
+// sizeOfPart gives the size of the part after those sent: a whole object is then
+// up to 1023 * partsPerSize times as large as the first, which is 5 TiB at least.
+func sizeOfPart(first, sent int) int { return first << (sent / partsPerSize) }
+
 // start uploads the first n bytes of the buffer, when its turn has come.
 func (u *upload) start(ctx context.Context, group *errgroup.Group, part []byte, n int) {
 	done := &types.CompletedPart{PartNumber: aws.Int32(int32(len(u.sent) + 1))}
@@ -161,6 +166,11 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, part []byte, 
 	u.size += int64(n)
 	group.Go(func() error {
 		defer u.s3.parts.put(part)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		ctx, cancel := linger(ctx, partGrace) // a part that arrives after the abort takes space for ever
+		defer cancel()
 		data := part[:n]
 		done.ChecksumCRC32C = u.s3.checksum(data)
 		out, err := u.s3.client.UploadPart(ctx, &s3.UploadPartInput{
@@ -173,6 +183,19 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, part []byte, 
 		done.ETag = out.ETag
 		return nil
 	})
+}
+
+// linger gives a context that ends a while after ctx.
+func linger(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-longer.Done():
+		case <-time.After(grace):
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 func (u *upload) complete(ctx context.Context, cond Condition) (etag string, err error) {

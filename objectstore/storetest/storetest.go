@@ -404,7 +404,7 @@ func testListEarlyBreak(t *testing.T, s objectstore.Store) {
 
 // testListMany lists more than a page.
 func testListMany(t *testing.T, s objectstore.Store) {
-	const n, workers = 2100, 8
+	const n, workers = 1100, 8
 	want := make([]string, n)
 	for i := range want {
 		want[i] = fmt.Sprintf("m/%02d/%04d", i%30, i)
