@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
@@ -14,6 +16,21 @@ import (
 // archives that append, compact and collect side by side.
 func TestOnLocalStore(t *testing.T) {
 	store, err := objectstore.NewLocal(t.TempDir(), objectstore.LocalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := life(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	checkLife(t, store, 0)
+}
+
+// TestOnS3 lives the same life against a real S3 server.
+func TestOnS3(t *testing.T) {
+	server := stacktest.S3(t, stack.S3Options{Bucket: "archive"})
+	store, err := objectstore.NewS3(t.Context(), objectstore.S3Options{
+		Bucket: server.Bucket(), Endpoint: server.Endpoint(), AccessKey: stack.S3AccessKey, SecretKey: stack.S3SecretKey,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
