@@ -63,8 +63,13 @@ func (a *Archiver) commitGap(ctx context.Context, st *stream, loss *redisstream.
 // matters to the archive; a failure is an error of the drain nevertheless.
 func (a *Archiver) afterDrain(ctx context.Context, st *stream) error {
 	head := st.log.Head()
-	if head.IsZero() || ctx.Err() != nil {
+	if head.IsZero() {
 		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
 	}
 	if a.opts.Group != "" {
 		if err := a.redis.MirrorHead(ctx, st.name, a.opts.Group, head, st.log.EntriesAdded()); err != nil {

@@ -156,10 +156,13 @@ func (d *drain) read(ctx context.Context, chunks chan<- chunk) {
 			}
 		}
 		snap, err := reader.Read(ctx, position, &batch.Batch)
+		if n := batch.Len(); n > 0 {
+			position = batch.ID(n - 1)
+		}
+		// Once it is sent, the batch is no longer the reader's.
 		if !send(chunk{batch, snap, err}) || err != nil || snap.AtEnd {
 			return
 		}
-		position = batch.ID(batch.Len() - 1)
 		if !d.spec.until.IsZero() && !position.Less(d.spec.until) {
 			return
 		}

@@ -34,7 +34,6 @@ type stream struct {
 	interval     time.Duration
 	failures     int
 	running      bool
-	index        int // in the heap
 }
 
 // pending returns how many entries were added beyond what is archived, a lower
@@ -58,7 +57,6 @@ type scheduler struct {
 	light   []*stream // waiting for a place, in order
 	busy    []*stream
 	running struct{ light, busy int }
-	waiting chan struct{} // holds a token while busy streams wait for a place
 	done    chan outcome
 }
 
