@@ -22,6 +22,7 @@ type Reader struct {
 	begun  bool   // the first line was seen
 	done   bool   // the text has ended
 	line   int64
+	at     []int64 // the lines of the events of the last Read
 	events uint64
 	err    error // for the next Read, when events came before it
 
@@ -115,6 +116,7 @@ func (r *Reader) cutOff() error {
 // the same error.
 func (r *Reader) Read(b *event.Batch) error {
 	b.Reset()
+	r.at = r.at[:0]
 	for r.err == nil && b.Len() == 0 {
 		r.err = r.read(b)
 	}
@@ -189,9 +191,13 @@ func (r *Reader) lines(b *event.Batch) error {
 			return err
 		}
 		r.events++
+		r.at = append(r.at, r.line)
 	}
 	return nil
 }
+
+// Line returns the number of the line, from 1, of event i of the last Read.
+func (r *Reader) Line(i int) int64 { return r.at[i] }
 
 func blank(line []byte) bool {
 	i, _ := scanSpace(line, 0, 0)

@@ -22,6 +22,12 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// isTerminalReader reports whether r is a terminal.
+func isTerminalReader(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // printJSON writes v to stdout as one indented document.
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)

@@ -98,6 +98,13 @@ func subcommands(app *app) []*cobra.Command {
 	return []*cobra.Command{
 		newDoctorCmd(app),
 		newArchiveCmd(app),
+		newStreamsCmd(app),
+		newEventsCmd(app),
+		newVerifyCmd(app),
+		newImportCmd(app),
+		newCompactCmd(app),
+		newExpireCmd(app),
+		newGCCmd(app),
 		newConfigCmd(app),
 		newVersionCmd(app),
 	}
