@@ -144,7 +144,8 @@ func TestTwoArchiversOnTheSameStreams(t *testing.T) {
 	var engines []*archiver.Archiver
 	for range 3 {
 		a := h.archiver(t, archiver.Options{
-			PollInterval: 5 * time.Millisecond, Roll: archiver.Roll{Age: 10 * time.Millisecond, Count: 20},
+			PollInterval: 5 * time.Millisecond, DiscoverInterval: 20 * time.Millisecond,
+			Roll: archiver.Roll{Age: 10 * time.Millisecond, Count: 20},
 		})
 		engines = append(engines, a)
 		group.Go(func() {
