@@ -26,6 +26,9 @@ import (
 // no List shows; the first Put of a later process removes those that are older
 // than a day.
 //
+// The ETag of an object of up to 4 MiB is a hash of its contents, for which Head
+// and a Get of the whole object read it once more.
+//
 // Because keys are paths, the store cannot hold both "a" and "a/b": the Put of
 // the second fails.
 type Local struct {

@@ -122,7 +122,7 @@ func (w *walk) holds(key string) (found bool, err error) {
 				}
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
 		if err = missing(err); errors.Is(err, ErrNotFound) {

@@ -53,7 +53,7 @@ func (l *Local) lock(ctx context.Context, key string) (unlock func() error, err 
 func statETag(stat fs.FileInfo) string {
 	var inode uint64
 	if s, ok := stat.Sys().(*syscall.Stat_t); ok {
-		inode = uint64(s.Ino)
+		inode = s.Ino
 	}
 	return fmt.Sprintf("%x-%x-%x", inode, stat.ModTime().UnixNano(), stat.Size())
 }

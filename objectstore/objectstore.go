@@ -52,8 +52,9 @@ type Store interface {
 	// Put streams body into an object and makes it visible at once and whole,
 	// or not at all: an error from body, or a cancelled ctx, leaves what was
 	// there before. When Put fails for another reason than ErrPrecondition or
-	// ErrNotFound, the object may or may not have been written. Keys are
-	// restricted as ValidateKey says.
+	// ErrNotFound, the object may or may not have been written. It may then
+	// return before it has read all of body: the writer of a pipe must be told.
+	// Keys are restricted as ValidateKey says.
 	Put(ctx context.Context, key string, body io.Reader, cond Condition) (Info, error)
 	// Delete removes an object; removing one that is absent is no error.
 	Delete(ctx context.Context, key string) error

@@ -94,7 +94,7 @@ type observedBody struct {
 func (b *observedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
-	if err != nil && err != io.EOF && b.err == nil { //nolint:errorlint // only a bare EOF is the end
+	if err != nil && err != io.EOF && b.err == nil { // only a bare EOF is the end
 		b.err = err
 	}
 	return n, err

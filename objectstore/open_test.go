@@ -93,7 +93,8 @@ func TestObserver(t *testing.T) {
 	if _, err := store.Head(t.Context(), "absent"); err == nil {
 		t.Error("the absent key has a head")
 	}
-	for range store.List(t.Context(), "", objectstore.ListOptions{}) {
+	for _, err := range store.List(t.Context(), "", objectstore.ListOptions{}) {
+		check(t, err)
 		break
 	}
 	body, _, err := store.Get(t.Context(), "k", objectstore.ByteRange{})

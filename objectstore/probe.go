@@ -15,7 +15,7 @@ import (
 const (
 	probePrefix   = "probe/"
 	probeCreators = 8
-	probeCleanup  = 30 * time.Second
+	probeCleanup  = 10 * time.Second
 )
 
 // UnsafeStoreError says that a store does not honour conditional writes.
@@ -38,21 +38,24 @@ func (e *UnsafeStoreError) Remedy() string {
 // Probe tries whether conditional writes hold, with small objects of names of
 // their own under "probe/", which it removes. It returns an *UnsafeStoreError if
 // they do not. Any number of processes may probe a store at the same time.
-func Probe(ctx context.Context, store Store) (err error) {
+func Probe(ctx context.Context, store Store) error {
 	p := &probe{store, probePrefix + rand.Text() + "/"}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
-		defer cancel()
-		for _, name := range []string{"create", "match", "race"} {
-			err = errors.Join(err, store.Delete(ctx, p.prefix+name))
-		}
-	}()
-	for _, try := range []func(context.Context) error{p.create, p.match, p.race} {
-		if err := try(ctx); err != nil {
+	for _, try := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"create", p.create}, {"match", p.match}, {"race", p.race}} {
+		if err := errors.Join(try.run(ctx), p.clean(ctx, try.name)); err != nil {
 			return fmt.Errorf("probe object store: %w", err)
 		}
 	}
 	return nil
+}
+
+// clean removes what a try wrote, whatever became of ctx.
+func (p *probe) clean(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeCleanup)
+	defer cancel()
+	return p.store.Delete(ctx, p.prefix+name)
 }
 
 type probe struct {

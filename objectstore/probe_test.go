@@ -88,8 +88,8 @@ func TestProbeRefuses(t *testing.T) {
 		if !errors.As(err, &refused) || remedy.Of(err) == "" {
 			t.Errorf("a store that %s: %v", name, err)
 		}
-		for info := range inner.List(t.Context(), "", objectstore.ListOptions{}) {
-			t.Errorf("a store that %s: %s is left", name, info.Key)
+		for info, err := range inner.List(t.Context(), "", objectstore.ListOptions{}) {
+			t.Errorf("a store that %s: %s is left, %v", name, info.Key, err)
 		}
 	}
 }

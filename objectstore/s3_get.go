@@ -153,7 +153,7 @@ func (b *s3Body) resume(cause error) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
 	}
-	if cause == io.EOF { //nolint:errorlint // exactly the end of the answer, too early
+	if errors.Is(cause, io.EOF) { // the end of the answer, too early
 		cause = io.ErrUnexpectedEOF
 	}
 	if b.broken++; b.broken >= b.s3.opts.MaxAttempts {

@@ -78,7 +78,7 @@ func fill(ctx context.Context, buffer []byte, body io.Reader) (n int, end bool, 
 		}
 		m, err := body.Read(buffer[n:])
 		n += m
-		if err == io.EOF { //nolint:errorlint // a wrapped EOF is not the end, by io.Reader's contract
+		if err == io.EOF { // a wrapped EOF is not the end, by io.Reader's contract
 			return n, true, nil
 		}
 		if err != nil {

@@ -165,10 +165,10 @@ func testConditionalLarge(t *testing.T, s objectstore.Store) {
 	if text, _ := get(t, s, "large", objectstore.ByteRange{}); text != string(old) {
 		t.Error("a Put whose condition failed has changed the object")
 	}
-	new := random(size)
-	_, err = s.Put(t.Context(), "large", bytes.NewReader(new), objectstore.IfMatch(first.ETag))
+	fresh := random(size)
+	_, err = s.Put(t.Context(), "large", bytes.NewReader(fresh), objectstore.IfMatch(first.ETag))
 	check(t, err)
-	if text, _ := get(t, s, "large", objectstore.ByteRange{}); text != string(new) {
+	if text, _ := get(t, s, "large", objectstore.ByteRange{}); text != string(fresh) {
 		t.Error("a Put whose condition held has not changed the object")
 	}
 	_, err = s.Put(t.Context(), "absent", bytes.NewReader(old), objectstore.IfMatch(first.ETag))
@@ -284,7 +284,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 // testReplaced reads an object that is replaced and deleted meanwhile: the old
 // contents or an error, never a mixture.
 func testReplaced(t *testing.T, s objectstore.Store) {
-	old, new := random(12<<20), random(12<<20)
+	old, fresh := random(12<<20), random(12<<20)
 	_, err := s.Put(t.Context(), "k", bytes.NewReader(old), objectstore.Always)
 	check(t, err)
 	body, _, err := s.Get(t.Context(), "k", objectstore.ByteRange{})
@@ -292,7 +292,7 @@ func testReplaced(t *testing.T, s objectstore.Store) {
 	head := make([]byte, 1000)
 	_, err = io.ReadFull(body, head)
 	check(t, err)
-	_, err = s.Put(t.Context(), "k", bytes.NewReader(new), objectstore.Always)
+	_, err = s.Put(t.Context(), "k", bytes.NewReader(fresh), objectstore.Always)
 	check(t, err)
 	check(t, s.Delete(t.Context(), "k"))
 	tail, err := io.ReadAll(body)
