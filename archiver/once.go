@@ -130,7 +130,6 @@ func (o *once) chunk(ctx context.Context, names []string) error {
 
 func (o *once) leave(stream string, err error) {
 	o.metrics.errors.Inc()
-	o.log.Error("a stream was not drained", "stream", stream, "error", err)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.left = append(o.left, Left{Stream: stream, Err: err, Reason: err.Error()})
