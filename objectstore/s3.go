@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 )
 
 // S3Options say where a bucket is and how to talk to it.
@@ -129,6 +130,7 @@ func NewS3(ctx context.Context, opts S3Options) (*S3, error) {
 	}
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return newRetryer(opts) }),
+		config.WithLogger(logging.Nop{}), // errors are returned
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired), // Put sends its own
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	}
