@@ -12,6 +12,9 @@ import (
 // make; see ImportOptions.Among.
 var ErrNotEmpty = errors.New("stream is not empty")
 
+// ErrNoID: an entry that is to keep its ID has none.
+var ErrNoID = errors.New("entry has no ID to keep")
+
 // ImportError says which event of a batch cannot be imported. The ones before
 // it were.
 type ImportError struct {
@@ -49,6 +52,7 @@ type Importer struct {
 	writer *Writer
 	there  Info     // of the stream when the import began
 	last   event.ID // of the events imported
+	same   event.ID // up to which the stream is known to hold the same events
 	page   event.Batch
 }
 
@@ -109,7 +113,7 @@ func (i *Importer) check(b *event.Batch) (sound int, invalid error) {
 			err = errors.New("has no fields: Redis has no such entries")
 		case !i.opts.KeepIDs:
 		case e.ID.IsZero():
-			err = errors.New("has no ID to keep")
+			err = ErrNoID
 		case !i.last.Less(e.ID):
 			err = fmt.Errorf("comes after %s: IDs must go up", i.last)
 		}
@@ -121,58 +125,64 @@ func (i *Importer) check(b *event.Batch) (sound int, invalid error) {
 	return b.Len(), nil
 }
 
-// skip returns how many of the first n events are in the stream already. Those
+// skip returns how many of the first n events are in the stream already: all
 // with IDs up to its last one must be.
 func (i *Importer) skip(ctx context.Context, b *event.Batch, n int) (int, error) {
 	below := 0
 	for below < n && !i.there.LastGeneratedID.Less(b.ID(below)) {
 		below++
 	}
-	if err := i.onlyOurs(b, n); err != nil || below == 0 {
-		return 0, err
+	if n == 0 || !i.same.Less(i.there.LastGeneratedID) {
+		return 0, nil
 	}
-	var want, have event.Event
-	found := 0
-	from, to := b.ID(0), b.ID(below-1)
-	for !from.IsZero() && !to.Less(from) {
+	from, to := i.same.Next(), i.there.LastGeneratedID
+	if i.opts.Among {
+		from = b.ID(0)
+	}
+	if below == n {
+		to = b.ID(n - 1)
+	}
+	for found := 0; ; from = i.page.ID(i.page.Len() - 1).Next() {
 		if err := i.client.Range(ctx, i.stream, from, to, writeCount, &i.page); err != nil {
 			return 0, fmt.Errorf("import into stream %q: %w", i.stream, err)
 		}
-		for k := range i.page.Len() {
-			i.page.Event(k, &have)
-			if found < below {
-				b.Event(found, &want)
-			}
-			switch {
-			case found < below && want.Equal(&have):
-				found++
-			case found < below && want.ID == have.ID:
-				return 0, &ImportError{found, want.ID, fmt.Errorf("stream %q has another entry with this ID", i.stream)}
-			case found < below && want.ID.Less(have.ID):
-				return 0, i.missing(b, found)
-			case !i.opts.Among:
-				return 0, &ImportError{found, have.ID, fmt.Errorf("is in stream %q and not imported: %w", i.stream, ErrNotEmpty)}
-			}
+		var err error
+		if found, err = i.compare(b, found, below); err != nil {
+			return 0, err
 		}
-		if i.page.Len() < writeCount {
-			break
+		if i.page.Len() == writeCount {
+			continue
 		}
-		from = i.page.ID(i.page.Len() - 1).Next()
+		if found < below {
+			return 0, i.missing(b, found)
+		}
+		i.same = to
+		return below, nil
 	}
-	if found < below {
-		return 0, i.missing(b, found)
-	}
-	return below, nil
 }
 
-// onlyOurs refuses a stream that begins with another entry than the import.
-func (i *Importer) onlyOurs(b *event.Batch, n int) error {
-	first := i.there.FirstID
-	i.there.FirstID = event.ID{} // looked at with the first batch only
-	if first.IsZero() || i.opts.Among || n == 0 || b.ID(0) == first {
-		return nil
+// compare looks for the events [found, below) in the page, and returns how many
+// are found then.
+func (i *Importer) compare(b *event.Batch, found, below int) (int, error) {
+	var want, have event.Event
+	for k := range i.page.Len() {
+		i.page.Event(k, &have)
+		if found < below {
+			b.Event(found, &want)
+		}
+		switch {
+		case found < below && want.Equal(&have):
+			found++
+		case found < below && want.ID == have.ID:
+			return found, &ImportError{found, want.ID, fmt.Errorf("stream %q has another entry with this ID", i.stream)}
+		case found < below && want.ID.Less(have.ID):
+			return found, i.missing(b, found)
+		case !i.opts.Among:
+			at := min(found, b.Len()-1)
+			return found, &ImportError{at, b.ID(at), fmt.Errorf("stream %q holds %s, which is not imported: %w", i.stream, have.ID, ErrNotEmpty)}
+		}
 	}
-	return &ImportError{0, event.ID{}, fmt.Errorf("stream %q has %d entries of its own, from %s on: %w", i.stream, i.there.Length, first, ErrNotEmpty)}
+	return found, nil
 }
 
 func (i *Importer) missing(b *event.Batch, n int) error {

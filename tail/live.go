@@ -27,8 +27,13 @@ func (t *Tail) readLive(ctx context.Context, yield func(archive.Batch, error) bo
 	if err != nil {
 		return false, false, err
 	}
-	if before != nil || after != nil {
-		// Entries are gone from Redis. An archiver may have archived them first.
+	gone := before != nil || after != nil
+	if !gone && t.batch.Len() > 0 {
+		if gone, err = t.passed(ctx, snap); err != nil {
+			return false, false, err
+		}
+	}
+	if gone { // an archiver may have archived what it, or someone else, trimmed then
 		archived, err := t.archivedFurther(ctx)
 		if err != nil {
 			return false, false, err
@@ -72,6 +77,19 @@ func (t *Tail) lost(l *redisstream.Loss) {
 	if l != nil && t.spec.Lost != nil && t.spec.Range.Overlaps(l.After.Next(), l.UpTo) {
 		t.spec.Lost(*l)
 	}
+}
+
+// passed reports whether Redis may have trimmed entries after the position
+// before the batch was read: then its first entry lies after the position.
+func (t *Tail) passed(ctx context.Context, snap redisstream.Snapshot) (bool, error) {
+	info := snap.Info
+	if !snap.HasInfo { // what has not been trimmed by now had not been then
+		var err error
+		if info, err = t.redis.Info(ctx, t.spec.Stream); err != nil {
+			return false, err
+		}
+	}
+	return t.position.Less(info.FirstID), nil
 }
 
 // archivedFurther reports whether the archive goes beyond the position by now.

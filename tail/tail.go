@@ -39,6 +39,7 @@ type Tail struct {
 	spec  Spec
 
 	log         *archive.Log
+	begun       bool
 	incarnation int // what was read up to
 	position    event.ID
 
@@ -126,15 +127,11 @@ func (t *Tail) loadLog(ctx context.Context) (err error) {
 // readArchive gives what lies between the position and the log's head, and
 // takes the head for the position.
 func (t *Tail) readArchive(ctx context.Context, yield func(archive.Batch, error) bool) (more bool, err error) {
-	if err := t.loadLog(ctx); err != nil {
-		return false, err
-	}
-	for goneAt := t.mark(); ; {
+	for before := (mark{}); ; before = t.mark() {
 		more, err = t.readPlans(ctx, yield)
-		if !errors.Is(err, archive.ErrSegmentGone) || t.mark() == goneAt {
-			break
+		if !errors.Is(err, archive.ErrSegmentGone) || before == t.mark() {
+			break // or else: compacted or expired meanwhile, plan anew from here
 		}
-		goneAt = t.mark() // compacted or expired meanwhile: plan anew from here
 	}
 	if err != nil || !more {
 		return more, err
@@ -146,10 +143,26 @@ func (t *Tail) readArchive(ctx context.Context, yield func(archive.Batch, error)
 	return true, nil
 }
 
-// mark tells whether anything was read.
-func (t *Tail) mark() string { return fmt.Sprint(t.incarnation, t.position) }
+// mark tells whether anything was read since another one.
+type mark struct {
+	incarnation int
+	position    event.ID
+}
 
+func (t *Tail) mark() mark { return mark{t.incarnation, t.position} }
+
+// readPlans makes one plan of everything, and then, incarnation by incarnation,
+// plans of what has been archived since.
 func (t *Tail) readPlans(ctx context.Context, yield func(archive.Batch, error) bool) (more bool, err error) {
+	if !t.begun {
+		t.begun = true
+		if more, err := t.readPlan(ctx, 0, event.Range{}, yield); err != nil || !more {
+			return more, err
+		}
+	}
+	if err := t.loadLog(ctx); err != nil {
+		return false, err
+	}
 	for {
 		r := event.Range{}
 		if !t.position.IsZero() {
@@ -161,7 +174,7 @@ func (t *Tail) readPlans(ctx context.Context, yield func(archive.Batch, error) b
 				return true, nil // nothing was archived since
 			}
 		}
-		if more, err := t.readPlan(ctx, r, yield); err != nil || !more {
+		if more, err := t.readPlan(ctx, t.incarnation, r, yield); err != nil || !more {
 			return more, err
 		}
 		if t.incarnation == current {
@@ -172,12 +185,14 @@ func (t *Tail) readPlans(ctx context.Context, yield func(archive.Batch, error) b
 	}
 }
 
-func (t *Tail) readPlan(ctx context.Context, r event.Range, yield func(archive.Batch, error) bool) (more bool, err error) {
+// readPlan reads one incarnation, or all for 0, and leaves the position at the
+// end of what was planned.
+func (t *Tail) readPlan(ctx context.Context, incarnation int, r event.Range, yield func(archive.Batch, error) bool) (more bool, err error) {
 	if r = r.Intersect(t.spec.Range); r.IsEmpty() {
 		return true, nil
 	}
 	plan, err := t.arch.Plan(ctx, archive.PlanSpec{
-		Stream: t.spec.Stream, Incarnation: t.incarnation, Range: r, Filter: t.spec.Filter, Format: t.spec.Format,
+		Stream: t.spec.Stream, Incarnation: incarnation, Range: r, Filter: t.spec.Filter, Format: t.spec.Format,
 	})
 	if err != nil {
 		return false, err
@@ -194,10 +209,13 @@ func (t *Tail) readPlan(ctx context.Context, r event.Range, yield func(archive.B
 		if b.Len() == 0 {
 			continue
 		}
-		t.position = b.ID(b.Len() - 1)
+		t.incarnation, t.position = b.Incarnation, b.ID(b.Len()-1)
 		if !yield(b, nil) {
 			return false, nil
 		}
+	}
+	if n := len(plan.Views); n > 0 {
+		t.incarnation, t.position = plan.Views[n-1].Incarnation, plan.Views[n-1].Head
 	}
 	return true, nil
 }

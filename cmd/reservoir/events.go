@@ -28,6 +28,7 @@ Ends of a range are IDs, milliseconds, RFC 3339 times, days, or "2h ago"; both b
 expr-lang.org on id, ms, type, tenant, aggregate_type, aggregate_id, event_id, version, occurred_at, payload and fields.
 
 With --follow it goes on in Redis where the archive ends, and waits for what comes: nothing is missing at the seam, nothing comes twice.
+Streams that a pattern selects are looked for once, at the beginning.
 Output: jsonl for programs (envelope and payload as JSON), table for people (the default on a terminal), raw for the exact entries, which
 "reservoir import --keep-ids" restores. A range in which entries were lost is warned about on standard error.`
 
@@ -39,6 +40,10 @@ const eventsExample = `  reservoir events --stream orders --from '2h ago' --type
 
 // followEvery is how often streams that are followed are looked at.
 const followEvery = 200 * time.Millisecond
+
+// batchesPerTurn is how much of a busy stream is written before another one's
+// turn.
+const batchesPerTurn = 64
 
 // eventsSpec is the command line of the command.
 type eventsSpec struct {
@@ -97,8 +102,10 @@ type eventsRun struct {
 	filter *event.Matcher // nil: all
 
 	arch   *archive.Archive
+	all    *archive.Archive    // the same; what it reads is not counted
 	client *redisstream.Client // nil unless following
 	out    *eventWriter
+	live   bool // every archive was read: streams take turns
 	count  uint64
 	read   readStats
 }
@@ -122,6 +129,9 @@ func (a *app) readEvents(ctx context.Context, spec *eventsSpec) (err error) {
 		return err
 	}
 	if spec.stats {
+		if r.all, err = archive.Open(ctx, store, a.archiveOptions()); err != nil {
+			return err
+		}
 		store = objectstore.WithObserver(store, func(op string, _ time.Duration, bytes int64, _ error) {
 			if op == "get" {
 				r.read.bytes.Add(bytes)
@@ -142,10 +152,13 @@ func (a *app) readEvents(ctx context.Context, spec *eventsSpec) (err error) {
 	if err != nil {
 		return err
 	}
+	if len(streams) > 1 && spec.output == "raw" {
+		return usagef("raw output is of one stream, and --stream selects %d", len(streams))
+	}
 	out := bufio.NewWriterSize(a.stdout, 64<<10)
 	r.out = newEventWriter(out, spec.output, a.cfg.Envelope, len(streams) > 1 || len(spec.patterns) > 1)
 	began := time.Now()
-	err = r.all(ctx, streams)
+	err = r.run(ctx, streams)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
@@ -214,9 +227,9 @@ func (r *eventsRun) streams(ctx context.Context) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// all reads every stream to its end and then, following, goes round for what
+// run reads every stream to its end and then, following, goes round for what
 // has come since.
-func (r *eventsRun) all(ctx context.Context, streams []string) error {
+func (r *eventsRun) run(ctx context.Context, streams []string) error {
 	tails := make([]*tail.Tail, 0, len(streams))
 	defer func() {
 		for _, t := range tails {
@@ -229,30 +242,35 @@ func (r *eventsRun) all(ctx context.Context, streams []string) error {
 		}
 		t := r.tail(stream)
 		tails = append(tails, t)
-		if err := r.drain(ctx, stream, t); err != nil {
+		if _, err := r.drain(ctx, stream, t); err != nil {
 			return err
 		}
 	}
 	if !r.spec.follow {
 		return nil
 	}
+	r.live = true
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
-	for ended := false; !ended; {
+	for more, ended := false, false; !ended; {
 		if err := r.out.flush(); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
+		if !more {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-tick.C:
+			}
 		}
-		ended = true
+		more, ended = false, true
 		for i, t := range tails {
-			if err := r.drain(ctx, streams[i], t); err != nil {
+			left, err := r.drain(ctx, streams[i], t)
+			if err != nil {
 				return err
 			}
-			ended = ended && t.Done()
+			t.Close() // its connection is for the others
+			more, ended = more || left, ended && t.Done()
 		}
 	}
 	return nil
@@ -268,34 +286,38 @@ func (r *eventsRun) tail(stream string) *tail.Tail {
 	})
 }
 
-// drain writes what a stream has by now. While following, a Redis that cannot
-// be reached is waited for.
-func (r *eventsRun) drain(ctx context.Context, stream string, t *tail.Tail) error {
+// drain writes what a stream has by now, or a part of it when others are
+// followed too. While following, a Redis that cannot be reached is waited for.
+func (r *eventsRun) drain(ctx context.Context, stream string, t *tail.Tail) (left bool, err error) {
 	var e event.Event
+	turn := 0
 	for b, err := range t.Batches(ctx) {
 		if err != nil {
 			switch {
 			case ctx.Err() != nil:
-				return context.Cause(ctx)
+				return false, context.Cause(ctx)
 			case errors.Is(err, redisstream.ErrUnreachable) || errors.Is(err, redisstream.ErrLoading):
 				r.logger.Warn("redis cannot be reached: trying again", "error", r.cfg.Redact(err.Error()))
-				return nil
+				return false, nil
 			case errors.Is(err, redisstream.ErrHistoryReplaced):
-				return remedy.Wrap(err, "start again once the archiver has archived the new history")
+				return false, remedy.Wrap(err, "start again once the archiver has archived the new history")
 			}
-			return err
+			return false, err
 		}
 		for i := range b.Len() {
 			b.Event(i, &e)
 			if err := r.out.write(stream, &e); err != nil {
-				return err
+				return false, err
 			}
 			if r.count++; r.count == r.spec.limit {
-				return errEnough
+				return false, errEnough
 			}
 		}
+		if turn++; turn == batchesPerTurn && r.live {
+			return true, nil
+		}
 	}
-	return nil
+	return false, nil
 }
 
 // planned warns about losses inside the range.
@@ -326,7 +348,7 @@ func (r *eventsRun) countAll(ctx context.Context, stream string) error {
 	if !r.spec.stats {
 		return nil
 	}
-	plan, err := r.arch.Plan(ctx, archive.PlanSpec{Stream: stream, Format: archive.Format(r.spec.format)})
+	plan, err := r.all.Plan(ctx, archive.PlanSpec{Stream: stream, Format: archive.Format(r.spec.format)})
 	if err != nil {
 		return err
 	}
@@ -341,7 +363,7 @@ func (r *eventsRun) printStats(took time.Duration) {
 	if s.stored > 0 {
 		fmt.Fprintf(&share, " (%.1f %%)", 100*float64(s.bytes.Load())/float64(s.stored))
 	}
-	fmt.Fprintf(r.stderr, "stats: %s events in %s; read %s of %s%s in %d requests; %d of %d segments, %d pruned\n",
+	fmt.Fprintf(r.stderr, "stats: %s events in %s; read %s, logs included, of %s%s in %d requests; %d of %d segments, %d pruned\n",
 		humanCount(r.count), humanDuration(took), humanBytes(s.bytes.Load()), humanBytes(s.stored), share.String(), s.gets.Load(),
 		s.planned, s.segments, s.segments-min(s.segments, s.planned))
 }

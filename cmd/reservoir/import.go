@@ -23,8 +23,8 @@ It takes what "reservoir events --output raw" writes and what the archive's JSON
 member then is a field. Without --keep-ids Redis gives new IDs.
 
 --keep-ids restores a stream: entries keep their IDs, which must go up. It can be run again after it was interrupted: what is in the stream
-already and is the same is skipped; what is there and is different is an error. A stream that holds anything else than the file's beginning
-is refused, unless --force is given: then entries of the file may also be among others, as far as their IDs are above the stream's last one.`
+already and is the same is skipped; what is there and is different is an error. A stream that holds something else before the file's end
+is refused, unless --force is given: then others may be there too. Redis adds nothing below a stream's last ID, with --force neither.`
 
 const importExample = `  reservoir import orders.jsonl --stream orders-copy
   reservoir import segment.jsonl.zst --stream orders --keep-ids
@@ -117,13 +117,18 @@ func importFailed(err error, file string, sum imported, opts redisstream.ImportO
 		return fmt.Errorf("import %s: nothing was added: %w", file, err)
 	}
 	failed := fmt.Errorf("import %s: after %d entries: %w", file, sum.Added+sum.Skipped, err)
-	var syntax *jsonl.SyntaxError
+	var (
+		syntax  *jsonl.SyntaxError
+		refused *redisstream.ImportError
+	)
 	switch {
+	case errors.Is(err, redisstream.ErrNoID):
+		return remedy.Wrap(failed, "leave out --keep-ids: Redis gives IDs then")
 	case errors.Is(err, redisstream.ErrNotEmpty):
 		return remedy.Wrap(failed, "import into another stream, or give --force to restore among the entries that are there")
 	case errors.Is(err, redisstream.ErrIDTooLow):
 		return remedy.Wrap(failed, "Redis takes no entries below a stream's last ID: import into another stream")
-	case opts.KeepIDs && errors.As(err, &syntax):
+	case opts.KeepIDs && (errors.As(err, &syntax) || errors.As(err, &refused)):
 		return remedy.Wrap(failed, "mend the line and run the same command again: what was added is skipped then")
 	case remedyOf(err) != "":
 		return remedy.Wrap(failed, remedyOf(err))

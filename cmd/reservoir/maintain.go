@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/config"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // maintenance does one thing to many streams, prints a line for each that it
@@ -90,7 +92,7 @@ func (m *maintenance[R]) print(a *app, streams []string, out maintained[R]) erro
 // confirm asks on the terminal; without one the answer must be a flag.
 func (a *app) confirm(question string) error {
 	if !isTerminalReader(a.stdin) {
-		return usagef("%s Confirm with --yes", question)
+		return usageError{remedy.Wrapf(errors.New("not confirmed: "+question), "confirm with --yes; --dry-run shows what would happen")}
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
