@@ -32,8 +32,8 @@ func (a *Archiver) commit(ctx context.Context, st *stream, c archive.Commit) err
 		}
 	}
 	if g := c.Gap; g != nil {
-		a.metrics.gaps.WithLabelValues(st.name, string(g.Cause)).Inc()
-		a.metrics.lost.WithLabelValues(st.name, string(g.Cause)).Add(float64(g.Lost))
+		a.metrics.gaps.WithLabelValues(streamLabel(st.name), string(g.Cause)).Inc()
+		a.metrics.lost.WithLabelValues(streamLabel(st.name), string(g.Cause)).Add(float64(g.Lost))
 		a.progress.gaps.Add(1)
 		a.progress.lost.Add(g.Lost)
 	}
@@ -92,10 +92,10 @@ func (a *Archiver) observeLag(st *stream, now time.Time) {
 	pending := st.pending()
 	a.progress.pending.Add(pending - st.counted) // may wrap around, which adds up
 	st.counted = pending
-	a.metrics.lag.WithLabelValues(st.name).Set(float64(pending))
+	a.metrics.lag.WithLabelValues(streamLabel(st.name)).Set(float64(pending))
 	waiting := 0.0
 	if !st.pendingSince.IsZero() {
 		waiting = now.Sub(st.pendingSince).Seconds()
 	}
-	a.metrics.lagTime.WithLabelValues(st.name).Set(waiting)
+	a.metrics.lagTime.WithLabelValues(streamLabel(st.name)).Set(waiting)
 }

@@ -1,6 +1,9 @@
 package archiver
 
 import (
+	"strconv"
+	"unicode/utf8"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -51,4 +54,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reg.MustRegister(m.streams, m.events, m.rawBytes, m.stored, m.conflicts, m.errors, m.trimmed, m.commits, m.gaps, m.lost, m.lag, m.lagTime)
 	}
 	return m
+}
+
+// streamLabel gives a stream's name as a label's value. Prometheus panics on
+// what is not UTF-8, and names of keys may hold any bytes: those are escaped.
+func streamLabel(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
 }
