@@ -130,7 +130,7 @@ func NewS3(ctx context.Context, opts S3Options) (*S3, error) {
 	}
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return newRetryer(opts) }),
-		config.WithLogger(logging.Nop{}), // errors are returned
+		config.WithLogger(logging.Nop{}),                                                  // errors are returned
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired), // Put sends its own
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
 	}
