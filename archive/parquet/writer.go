@@ -200,7 +200,7 @@ func (w *Writer) add() error {
 		return err
 	}
 	w.put(colLayout, v.layout)
-	w.addRest(shape, v)
+	w.addRest(v)
 	w.rows++
 	w.bytes += w.event.Size()
 	if v.group != w.group {
@@ -310,7 +310,7 @@ func (w *Writer) addTime(shape *event.Shape) outcome {
 }
 
 // addRest puts the values that no column holds into rest.
-func (w *Writer) addRest(shape *event.Shape, v *variant) {
+func (w *Writer) addRest(v *variant) {
 	if len(v.rest) == 0 {
 		w.put(colRest, pq.Value{})
 		return
