@@ -89,6 +89,9 @@ func (g *collection) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := g.whole(ctx, v); err != nil {
+		return err
+	}
 	live, err := v.liveKeys(ctx)
 	if err != nil {
 		return err

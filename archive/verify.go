@@ -61,14 +61,24 @@ func (a *Archive) Verify(ctx context.Context, spec VerifySpec) (*VerifyReport, e
 	if err := CheckStreamName(spec.Stream); err != nil {
 		return nil, err
 	}
+	newest, err := a.newestIncarnation(ctx, spec.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("verify stream %q: %w", spec.Stream, err)
+	}
+	reached := 0
 	base := &Seal{Next: 1}
 	for base != nil {
+		reached = base.Next
 		v := &incarnationCheck{verification: r, incarnation: base.Next, dir: incarnationDir(spec.Stream, base.Next)}
 		next, err := v.run(ctx, *base)
 		if err != nil {
 			return &r.report, fmt.Errorf("verify stream %q: %w", spec.Stream, err)
 		}
 		base = next
+	}
+	if reached < newest { // it was listed before the logs were read, and came after a seal
+		v := &incarnationCheck{verification: r, incarnation: reached, dir: incarnationDir(spec.Stream, reached)}
+		v.found(Problem, FindingLog, "", "incarnation %d is there, and no seal leads to it", newest)
 	}
 	return &r.report, nil
 }
@@ -133,6 +143,13 @@ func (v *incarnationCheck) found(severity Severity, kind FindingKind, key, forma
 func (v *incarnationCheck) run(ctx context.Context, base Seal) (next *Seal, err error) {
 	replayed, err := v.replay(ctx, base)
 	if err != nil {
+		return nil, err
+	}
+	end := uint64(0)
+	if replayed.last != nil {
+		end = replayed.last.Number
+	}
+	if err := v.checkWhole(ctx, end); err != nil {
 		return nil, err
 	}
 	if replayed.last == nil {

@@ -259,7 +259,7 @@ func (r *eventsRun) run(ctx context.Context, streams []string) error {
 		if !more {
 			select {
 			case <-ctx.Done():
-				return context.Cause(ctx)
+				return ctx.Err()
 			case <-tick.C:
 			}
 		}
@@ -295,7 +295,7 @@ func (r *eventsRun) drain(ctx context.Context, stream string, t *tail.Tail) (lef
 		if err != nil {
 			switch {
 			case ctx.Err() != nil:
-				return false, context.Cause(ctx)
+				return false, ctx.Err()
 			case errors.Is(err, redisstream.ErrUnreachable) || errors.Is(err, redisstream.ErrLoading):
 				r.logger.Warn("redis cannot be reached: trying again", "error", r.cfg.Redact(err.Error()))
 				return false, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,8 @@ member then is a field. Without --keep-ids Redis gives new IDs.
 
 --keep-ids restores a stream: entries keep their IDs, which must go up. It can be run again after it was interrupted: what is in the stream
 already and is the same is skipped; what is there and is different is an error. A stream that holds something else before the file's end
-is refused, unless --force is given: then others may be there too. Redis adds nothing below a stream's last ID, with --force neither.`
+is refused, unless --force is given: then others may be there too, such as those of an earlier file of the same stream. Redis adds nothing
+below a stream's last ID, with --force neither.`
 
 const importExample = `  reservoir import orders.jsonl --stream orders-copy
   reservoir import segment.jsonl.zst --stream orders --keep-ids
@@ -193,6 +195,9 @@ func (a *app) openInput(ctx context.Context, file string, progress *importProgre
 		return &countedInput{ctx: ctx.Err, in: a.stdin, n: &progress.read}, func() error { return nil }, nil
 	}
 	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = remedy.Wrap(err, "check the path; - reads standard input")
+	}
 	if err != nil {
 		return nil, nil, err
 	}

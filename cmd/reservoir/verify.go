@@ -120,6 +120,9 @@ func (a *app) verify(ctx context.Context, patterns []string, r event.Range, asJS
 		defer progress.mu.Unlock()
 		progress.done++
 		progress.streams[stream] = report.Verified
+		if report.Findings == nil {
+			report.Findings = []archive.Finding{}
+		}
 		result.Streams = append(result.Streams, report)
 		result.Problems += report.Problems
 		result.Warnings += report.Warnings
