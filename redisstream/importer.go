@@ -8,11 +8,11 @@ import (
 	"github.com/reservoirhq/reservoir/event"
 )
 
-// ErrNotEmpty: the stream holds entries that an import which keeps IDs did not
+// ErrNotEmpty is wrapped when the stream holds entries that an import which keeps IDs did not
 // make; see ImportOptions.Among.
 var ErrNotEmpty = errors.New("stream is not empty")
 
-// ErrNoID: an entry that is to keep its ID has none.
+// ErrNoID is wrapped when an entry that is to keep its ID has none.
 var ErrNoID = errors.New("entry has no ID to keep")
 
 // ImportError says which event of a batch cannot be imported. The ones before

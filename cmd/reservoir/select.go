@@ -101,14 +101,14 @@ func (a *app) newStatusLine(text func() string) *statusLine {
 	return s
 }
 
-// above calls print while the line is out of the way.
-func (s *statusLine) above(print func() error) error {
+// above calls write while the line is out of the way.
+func (s *statusLine) above(write func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.out != nil {
 		fmt.Fprint(s.out, eraseLine)
 	}
-	return print()
+	return write()
 }
 
 func (s *statusLine) close() {
