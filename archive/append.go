@@ -68,6 +68,11 @@ func (l *Log) tryCommit(ctx context.Context, c Commit, removed []Segment) (*Comm
 	if err := l.a.mark(ctx); err != nil {
 		return nil, err
 	}
+	for i := range removed {
+		if l.gone != nil && l.gone.has(removed[i].Key) {
+			return nil, fmt.Errorf("%w: an earlier commit of another writer removed %s", ErrConflict, removed[i].Key)
+		}
+	}
 	for {
 		next, err := l.next(c, removed)
 		if err != nil {
@@ -77,10 +82,11 @@ func (l *Log) tryCommit(ctx context.Context, c Commit, removed []Segment) (*Comm
 		if err != nil {
 			return nil, err
 		}
-		l.advance(winner)
 		if winner.Nonce == next.Nonce {
+			l.advance(winner)
 			return &next, nil
 		}
+		l.pass(winner)
 		if err := conflict(&next, winner); err != nil {
 			return nil, err
 		}

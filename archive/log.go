@@ -23,6 +23,7 @@ type Log struct {
 	last        *Commit // without Adds and Removes; nil when there is none
 	base        Seal    // of the incarnation before: where this one begins
 	failed      error   // of the last Append; only Refresh leads out
+	gone        *keySet // if pinned: what other writers have removed since it was loaded
 }
 
 // Log loads the log of the stream's current incarnation: the one that no seal
@@ -99,13 +100,27 @@ func (l *Log) Refresh(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("refresh log of stream %q: %w", l.stream, err)
 		}
-		l.advance(c)
+		l.pass(c)
 	}
 	if err := l.followSeals(ctx); err != nil {
 		return fmt.Errorf("refresh log of stream %q: %w", l.stream, err)
 	}
 	l.failed = nil
 	return nil
+}
+
+// pass is advance over another writer's commit. Maintenance works through a view
+// in many commits: what is removed meanwhile must not be removed once more.
+func (l *Log) pass(c *Commit) {
+	if l.pinned && len(c.Removes) > 0 {
+		if l.gone == nil {
+			l.gone = newKeySet()
+		}
+		for _, key := range c.Removes {
+			l.gone.add(key)
+		}
+	}
+	l.advance(c)
 }
 
 func (l *Log) advance(c *Commit) {
