@@ -53,6 +53,8 @@ type Archive struct {
 
 	snapshotEvery uint64
 
+	parquets, jsonls sync.Pool // writers to Reset
+
 	mu     sync.Mutex
 	marked bool // the marker is known to be there
 }

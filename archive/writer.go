@@ -61,7 +61,7 @@ func (a *Archive) NewSegmentWriter(ctx context.Context, stream string, incarnati
 		if i == summaryLane(formats) {
 			l.summary, observe = summary, summary.add
 		}
-		l.encoder = a.newEncoder(format, l.out, stream, incarnation, observe)
+		l.encoder, l.recycle = a.newEncoder(format, l.out, stream, incarnation, observe)
 		w.lanes = append(w.lanes, l)
 		w.wg.Go(func() { w.encode(l, pw) })
 		w.wg.Go(func() {
@@ -93,17 +93,28 @@ type encoder interface {
 	Bytes() int64
 }
 
-func (a *Archive) newEncoder(format Format, out io.Writer, stream string, incarnation int, observe func(*event.Event, *event.Envelope)) encoder {
+// newEncoder returns an encoder, and what gives its memory back once it was
+// closed without an error. Beginning one from nothing costs as much as a few
+// hundred events.
+func (a *Archive) newEncoder(format Format, out io.Writer, stream string, incarnation int, observe func(*event.Event, *event.Envelope)) (enc encoder, recycle func()) {
 	if format == Parquet {
-		return parquet.NewWriter(out, parquet.Options{
-			Stream: stream, Incarnation: incarnation, Mapping: a.opts.Mapping, Observe: observe,
-		})
+		enc, ok := a.parquets.Get().(*parquet.Writer)
+		if !ok {
+			enc = new(parquet.Writer)
+		}
+		enc.Reset(out, parquet.Options{Stream: stream, Incarnation: incarnation, Mapping: a.opts.Mapping, Observe: observe})
+		return enc, func() { a.parquets.Put(enc) }
 	}
-	enc := jsonl.NewWriter(out, jsonl.Options{Stream: stream, Incarnation: incarnation})
+	lines, ok := a.jsonls.Get().(*jsonl.Writer)
+	if !ok {
+		lines = new(jsonl.Writer)
+	}
+	lines.Reset(out, jsonl.Options{Stream: stream, Incarnation: incarnation})
+	recycle = func() { a.jsonls.Put(lines) }
 	if observe == nil {
-		return enc
+		return lines, recycle
 	}
-	return &observed{encoder: enc, extract: a.opts.Mapping.Extractor(), observe: observe}
+	return &observed{encoder: lines, extract: a.opts.Mapping.Extractor(), observe: observe}, recycle
 }
 
 // observed looks at every event for a format that knows no envelopes.
@@ -132,6 +143,7 @@ type lane struct {
 	runs    chan run
 	out     *countingHash
 	encoder encoder
+	recycle func() // the encoder
 	summary *summarizer
 	bytes   atomic.Int64 // of the encoder, for Size
 }
@@ -242,6 +254,7 @@ func (w *SegmentWriter) Close() ([]Segment, error) {
 	}
 	var summary Summary
 	for _, l := range w.lanes {
+		l.recycle()
 		if l.summary != nil {
 			summary = l.summary.summary()
 		}

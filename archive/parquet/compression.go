@@ -56,10 +56,3 @@ func (c *codec) Decode(dst, src []byte) ([]byte, error) {
 	}
 	return c.decoder.DecodeAll(src, dst[:0])
 }
-
-func (c *codec) close() error {
-	if c.decoder != nil {
-		c.decoder.Close()
-	}
-	return c.encoder.Close()
-}

@@ -19,8 +19,14 @@ import (
 
 func write(tb testing.TB, events []event.Event, opts parquet.Options) []byte {
 	tb.Helper()
+	return writeWith(tb, parquet.NewWriter(nil, opts), events, opts)
+}
+
+// writeWith writes a file with a Writer that may have been used before.
+func writeWith(tb testing.TB, w *parquet.Writer, events []event.Event, opts parquet.Options) []byte {
+	tb.Helper()
 	var out bytes.Buffer
-	w := parquet.NewWriter(&out, opts)
+	w.Reset(&out, opts)
 	b := new(event.Batch)
 	for i := range events {
 		b.Append(&events[i])

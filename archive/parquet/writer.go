@@ -60,6 +60,8 @@ const maxText = 1 << 10
 // wrote. It is not safe for concurrent use.
 type Writer struct {
 	opts    Options
+	mapping string // of opts, as JSON
+	schema  *pq.Schema
 	codec   *codec
 	out     *pq.GenericWriter[any]
 	columns []*pq.ColumnWriter
@@ -81,31 +83,47 @@ type Writer struct {
 	written int64 // bytes of the file before the row group
 }
 
-// NewWriter begins a file on w. The caller ends it with Close, also after an
-// error.
+// NewWriter begins a file on w. A Writer can be dropped at any time: it holds
+// memory only, which Reset recycles.
 func NewWriter(w io.Writer, opts Options) *Writer {
+	writer := &Writer{}
+	writer.Reset(w, opts)
+	return writer
+}
+
+// Reset begins another file on out: the Writer is as good as new, and keeps its
+// memory. (All but the library's writer: reset, that one clears names that it
+// still needs.)
+func (w *Writer) Reset(out io.Writer, opts Options) {
 	if opts.RowGroupRows <= 0 {
 		opts.RowGroupRows = defaultRowGroupRows
 	}
 	if opts.RowGroupBytes <= 0 {
 		opts.RowGroupBytes = defaultRowGroupBytes
 	}
-	writer := &Writer{opts: opts, extractor: opts.Mapping.Extractor(), group: 1}
-	codec, err := newCodec()
-	if err != nil {
-		writer.err = err
-		return writer
-	}
-	writer.codec = codec
 	mapping, err := json.Marshal(opts.Mapping)
 	if err != nil {
-		writer.err = fmt.Errorf("write mapping: %w", err)
-		return writer
+		*w = Writer{err: fmt.Errorf("write mapping: %w", err)}
+		return
 	}
-	writer.out = pq.NewGenericWriter[any](w,
-		newSchema(),
+	if w.codec == nil {
+		if w.err = w.build(); w.err != nil {
+			return
+		}
+	}
+	if w.extractor == nil || w.mapping != string(mapping) {
+		w.extractor, w.mapping, w.plans = opts.Mapping.Extractor(), string(mapping), nil
+	}
+	for i := range w.chunk {
+		w.chunk[i] = w.chunk[i][:0]
+	}
+	w.opts, w.err, w.owned = opts, nil, w.owned[:0]
+	w.group++ // of another file: its dictionaries are empty
+	w.rows, w.bytes, w.groupN, w.groupB, w.written = 0, 0, 0, 0, 0
+	w.out = pq.NewGenericWriter[any](out,
+		w.schema,
 		pq.CreatedBy("reservoir", strconv.Itoa(Version), ""),
-		pq.Compression(codec),
+		pq.Compression(w.codec),
 		pq.PageBufferSize(pageBytes),
 		pq.DataPageStatistics(false), // they are in the page index
 		pq.ColumnIndexSizeLimit(func([]string) int { return 2 * maxBound }),
@@ -118,13 +136,19 @@ func NewWriter(w io.Writer, opts Options) *Writer {
 		pq.KeyValueMetadata(keyVersion, strconv.Itoa(Version)),
 		pq.KeyValueMetadata(keyStream, url.PathEscape(opts.Stream)),
 		pq.KeyValueMetadata(keyIncarnation, strconv.Itoa(opts.Incarnation)),
-		pq.KeyValueMetadata(keyMapping, string(mapping)),
+		pq.KeyValueMetadata(keyMapping, w.mapping),
 	)
-	writer.columns = writer.out.ColumnWriters()
-	for i := range writer.chunk {
-		writer.chunk[i] = make([]pq.Value, 0, chunkRows)
+	w.columns = w.out.ColumnWriters()
+}
+
+// build makes what does not depend on options.
+func (w *Writer) build() (err error) {
+	w.schema = newSchema()
+	for i := range w.chunk {
+		w.chunk[i] = make([]pq.Value, 0, chunkRows)
 	}
-	return writer
+	w.codec, err = newCodec()
+	return err
 }
 
 // bloomBits is the bits per distinct value of the bloom filters: one false
@@ -155,17 +179,13 @@ func (w *Writer) Write(b *event.Batch, from, to int) error {
 }
 
 // Close completes the file. It does not close the underlying writer. After an
-// error of Write it only frees what the Writer holds, and returns that error.
+// error of Write it only returns that error.
 func (w *Writer) Close() error {
 	if w.err == nil {
 		w.err = w.out.Close()
 		if w.err != nil {
 			w.err = fmt.Errorf("finish parquet file: %w", w.err)
 		}
-	}
-	if w.codec != nil {
-		w.err = errors.Join(w.err, w.codec.close())
-		w.codec = nil
 	}
 	err := w.err
 	if err == nil {
