@@ -99,6 +99,9 @@ func (a *app) importFile(ctx context.Context, file, stream string, opts redisstr
 	err = importEvents(ctx, in, importer, progress)
 	line.close()
 	sum := imported{stream, progress.added.Load(), progress.skipped.Load(), progress.bytes.Load(), time.Since(began)}
+	if ctx.Err() != nil { // the error is told without how far it came
+		fmt.Fprintf(a.stderr, "import stopped: %d entries were added, %d were there already\n", sum.Added, sum.Skipped)
+	}
 	if err != nil {
 		return importFailed(err, file, sum, opts)
 	}
@@ -150,7 +153,7 @@ type lineError struct {
 func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
 func (e *lineError) Unwrap() error { return e.err }
 
-// importEvents reads one batch while the one before it is added.
+// importEvents adds what in holds, one batch after the other.
 func importEvents(ctx context.Context, in io.Reader, importer *redisstream.Importer, progress *importProgress) error {
 	reader, err := jsonl.NewReader(in)
 	if err != nil {
