@@ -21,7 +21,7 @@ func (a *Archiver) prepare(ctx context.Context, st *stream) error {
 	}
 	info, err := a.redis.Info(ctx, st.name)
 	if errors.Is(err, redisstream.ErrNoStream) {
-		st.present = false
+		st.present, st.info = false, redisstream.Info{}
 		return a.removed(ctx, st)
 	}
 	if err != nil {
@@ -171,6 +171,33 @@ func (a *Archiver) seal(ctx context.Context, st *stream, reason archive.GapCause
 // commit whose head Redis holds with the same content, then goes on entry by
 // entry. Histories with nothing in common have the zero fork.
 func (a *Archiver) findFork(ctx context.Context, st *stream) (fork, error) {
+	at, err := a.lastCommon(ctx, st)
+	if err != nil || at.base.IsZero() {
+		return fork{}, err
+	}
+	err = a.recount(ctx, st, &at)
+	return at, err
+}
+
+// recount corrects the count at a fork where Redis began to count anew: entries
+// that were copied to another server keep their IDs only.
+func (a *Archiver) recount(ctx context.Context, st *stream, at *fork) error {
+	later := uint64(0)
+	for e, err := range a.redis.Scan(ctx, st.name, at.base) {
+		if err != nil {
+			return err
+		}
+		if st.info.LastGeneratedID.Less(e.ID) {
+			break // added since info was
+		}
+		later++
+	}
+	at.added = min(at.added, st.info.EntriesAdded-min(later, st.info.EntriesAdded))
+	return nil
+}
+
+// lastCommon is findFork, with the archive's count.
+func (a *Archiver) lastCommon(ctx context.Context, st *stream) (fork, error) {
 	for c, err := range st.log.Backwards(ctx) {
 		if err != nil {
 			return fork{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
@@ -108,6 +109,15 @@ func (s *scheduler) add(name string) {
 	s.metrics.streams.Set(float64(len(s.streams)))
 }
 
+// forget drops a stream that has been gone for a while; should it come back,
+// discovery finds it as it did before. Names of streams may never end.
+func (s *scheduler) forget(st *stream) {
+	delete(s.streams, st.name)
+	s.metrics.streams.Set(float64(len(s.streams)))
+	s.metrics.lag.DeleteLabelValues(streamLabel(st.name))
+	s.metrics.lagTime.DeleteLabelValues(streamLabel(st.name))
+}
+
 func (s *scheduler) untilNext() time.Duration {
 	if len(s.due) == 0 {
 		return s.opts.PollMaxInterval
@@ -157,13 +167,17 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	missing := info.Err != nil
 	changed := st.present == missing || info.Info != st.info
 	st.present = !missing
-	if !missing {
+	if missing {
+		st.info = redisstream.Info{}
+	} else {
 		st.see(info.Info)
 	}
 	s.observeLag(st, now)
 	switch {
 	case st.log == nil, missing && st.log.Last() != nil:
 		s.enqueue(st)
+	case missing && st.interval >= s.opts.PollMaxInterval && !slices.Contains(s.opts.Include, st.name):
+		s.forget(st)
 	case missing || st.upToDate():
 		st.pendingSince = time.Time{}
 		s.sleep(st, changed, now)

@@ -1,0 +1,141 @@
+package archiver_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/reservoirhq/reservoir/archiver"
+	"github.com/reservoirhq/reservoir/internal/stack"
+)
+
+// readd adds recorded events again, with their IDs.
+func (h *harness) readd(t *testing.T, stream string, from, to int) {
+	t.Helper()
+	for _, e := range h.record[stream][from:to] {
+		if err := h.admin.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, ID: e.ID.String(), Values: values(&e)}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A stream that was moved to another server entry by entry keeps its IDs, but
+// its counter begins anew: with fewer than the archive has, or, if the archiver
+// comes late, with more.
+func TestStreamWhoseCounterBeganAnew(t *testing.T) {
+	for _, later := range []int{0, 5, 40, 300} {
+		h := newHarness(t, stack.RedisOptions{})
+		h.add(t, "s", 100)
+		h.once(t, archiver.Options{})
+		h.admin.Del(t.Context(), "s")
+		h.readd(t, "s", 90, 100)
+		if later > 0 {
+			h.add(t, "s", later)
+		}
+		h.once(t, archiver.Options{})
+		h.once(t, archiver.Options{})
+		h.add(t, "s", 3)
+		h.once(t, archiver.Options{})
+		h.check(t, "s")
+		if n := h.incarnations(t, "s"); n != 2 {
+			t.Errorf("%d later: %d incarnations, want 2", later, n)
+		}
+		if gaps := h.gaps(t, "s"); len(gaps) != 0 {
+			t.Errorf("%d later: gaps %+v, want none", later, gaps)
+		}
+	}
+}
+
+// A stream that is gone for good has nothing waiting in it, and is forgotten:
+// there may be a new name every second. If it comes back it is found again.
+func TestRemovedStreamsAreForgotten(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{})
+	h.add(t, "s", 20)
+	h.add(t, "named", 20)
+	reg := prometheus.NewRegistry()
+	a, err := archiver.New(h.client, h.archive(t), archiver.Options{
+		Include: []string{"named", "s*"}, PollInterval: 5 * time.Millisecond, PollMaxInterval: 20 * time.Millisecond,
+		DiscoverInterval: 20 * time.Millisecond, Roll: archiver.Roll{Age: time.Millisecond},
+	}, slog.New(slog.NewTextHandler(t.Output(), nil)), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	eventually(t, "the entries are archived", func(context.Context) bool { return a.Progress().Events == 40 })
+	h.admin.Del(t.Context(), "s", "named")
+	eventually(t, "one stream is followed", func(context.Context) bool { return gauge(t, reg, "reservoir_archiver_streams") == 1 })
+	eventually(t, "nothing waits", func(context.Context) bool { return a.Progress().Pending == 0 })
+	if n := gauge(t, reg, "reservoir_archiver_lag_entries"); n != 0 {
+		t.Errorf("a lag of %v entries in streams that are gone", n)
+	}
+	h.add(t, "s", 5)
+	eventually(t, "the stream is archived again", func(context.Context) bool { return a.Progress().Events == 45 })
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	h.check(t, "s")
+}
+
+// gauge adds up the values of a gauge.
+func gauge(t *testing.T, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// A stream that is named and does not exist is looked at as seldom as any quiet
+// one.
+func TestRemovedStreamIsQuiet(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{})
+	h.add(t, "s", 20)
+	a := h.archiver(t, archiver.Options{
+		Include: []string{"s"}, PollInterval: 5 * time.Millisecond, PollMaxInterval: time.Hour, Roll: archiver.Roll{Age: time.Millisecond},
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	eventually(t, "the entries are archived", func(context.Context) bool { return a.Progress().Events == 20 })
+	h.admin.Del(t.Context(), "s")
+	eventually(t, "the incarnation is sealed", func(context.Context) bool { return h.incarnations(t, "s") == 2 })
+	looks := func() int {
+		calls, err := h.admin.InfoMap(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		if _, err := fmt.Sscanf(calls["Commandstats"]["cmdstat_xinfo|stream"], "calls=%d", &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	eventually(t, "a second passes with hardly a look", func(ctx context.Context) bool {
+		before := looks()
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+		return looks()-before <= 2
+	})
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
