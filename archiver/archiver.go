@@ -88,15 +88,15 @@ func (a *Archiver) discover(ctx context.Context, found chan<- string) {
 
 // Progress is a snapshot of what an archiver has done since it began.
 type Progress struct {
-	Events      uint64 // committed
-	RawBytes    int64  // of those events
-	StoredBytes int64  // of the segments
-	Commits     uint64
-	Gaps        uint64
-	Lost        uint64
-	Read        uint64 // events read, committed or not yet
-	ReadBytes   int64  // of those events
-	Pending     uint64 // events known to wait in Redis and not read yet
+	Events      uint64 `json:"events"`       // committed
+	RawBytes    int64  `json:"raw_bytes"`    // of those events
+	StoredBytes int64  `json:"stored_bytes"` // of the segments
+	Commits     uint64 `json:"commits"`
+	Gaps        uint64 `json:"gaps"`
+	Lost        uint64 `json:"lost"`
+	Read        uint64 `json:"read"`       // events read, committed or not yet
+	ReadBytes   int64  `json:"read_bytes"` // of those events
+	Pending     uint64 `json:"pending"`    // events known to wait in Redis and not read yet
 }
 
 type counters struct {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // Local is a Store in a directory: an object is a file, whose path is its key.
@@ -65,6 +67,7 @@ func NewLocal(dir string, opts LocalOptions) (*Local, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		at = filepath.Dir(root)
 		info, err = os.Stat(at)
+		err = remedy.Wrapf(err, "create the directory %s, or choose another path", at)
 	}
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "open", Path: at, Err: syscall.ENOTDIR}

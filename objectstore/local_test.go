@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
@@ -66,8 +67,8 @@ func TestLocalDirectory(t *testing.T) {
 		t.Errorf("reading made %q", got)
 	}
 	write(t, store, "k", "x")
-	if _, err := objectstore.NewLocal(filepath.Join(dir, "no", "where"), objectstore.LocalOptions{}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a directory without parent: %v", err)
+	if _, err := objectstore.NewLocal(filepath.Join(dir, "no", "where"), objectstore.LocalOptions{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(remedy.Of(err), filepath.Join(dir, "no")) {
+		t.Errorf("a directory without parent: %v, remedy %q", err, remedy.Of(err))
 	}
 	if _, err := objectstore.NewLocal(filepath.Join(dir, "new", "k"), objectstore.LocalOptions{}); !errors.Is(err, syscall.ENOTDIR) {
 		t.Errorf("a file: %v", err)

@@ -119,6 +119,7 @@ func (a *app) archiveOnce(ctx context.Context, engine *archiver.Archiver, displa
 	} else if err := a.printSummary(summary); err != nil {
 		return err
 	}
+	a.printLeft(summary)
 	switch {
 	case err != nil:
 		return err
@@ -130,20 +131,22 @@ func (a *app) archiveOnce(ctx context.Context, engine *archiver.Archiver, displa
 }
 
 func (a *app) printSummary(s archiver.Summary) error {
-	text := fmt.Sprintf("archived %s events of %d streams in %s (%s): %s raw, %s stored, %d commits\n",
+	return a.printf("archived %s events of %d streams in %s (%s): %s raw, %s stored, %d commits\n",
 		humanCount(s.Events), s.Streams, humanDuration(s.Took), humanRate(s.Events, s.Took),
 		humanBytes(s.RawBytes), humanBytes(s.StoredBytes), s.Commits)
+}
+
+// printLeft says what is not in the archive, where errors go: whoever throws
+// the summary away, or reads it as JSON, sees that too.
+func (a *app) printLeft(s archiver.Summary) {
 	if s.Lost > 0 {
-		text += fmt.Sprintf("LOST: %d entries were gone from Redis before they could be archived (%d gaps); see: reservoir streams --gaps\n", s.Lost, s.Gaps)
+		a.printError(remedy.Wrap(
+			fmt.Errorf("LOST: %d entries were gone from Redis before they could be archived (%d gaps)", s.Lost, s.Gaps),
+			"see `reservoir streams --gaps` for which; archive more often, or have Redis keep more"))
 	}
 	for _, l := range s.Left {
-		text += fmt.Sprintf("LEFT: %s: %s\n", l.Stream, a.cfg.Redact(l.Reason))
-		if r := remedy.Of(withRemedy(l.Err)); r != "" {
-			text += "  remedy: " + r + "\n"
-		}
+		a.printError(withRemedy(fmt.Errorf("LEFT: %s: %w", l.Stream, l.Err)))
 	}
-	_, err := fmt.Fprint(a.stdout, text)
-	return err
 }
 
 // withMetrics serves metrics and health, where that is configured, while work

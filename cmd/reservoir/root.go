@@ -171,7 +171,7 @@ func bindKey(flags *pflag.FlagSet, name, key string) {
 			continue
 		}
 		usage := strings.TrimSuffix(k.Doc, ".") + " (" + key + ")"
-		value := &keyValue{typ: flagType(k)}
+		value := &keyValue{typ: flagType(k), list: k.Type == "list"}
 		f := flags.VarPF(value, name, "", usage)
 		f.Annotations = map[string][]string{keyAnnotation: {key}}
 		if k.Type == "yes/no" {
@@ -192,12 +192,23 @@ func flagType(k config.Key) string {
 	}
 }
 
-// keyValue is the text of a flag; package config says what it means.
-type keyValue struct{ text, typ string }
+// keyValue is the text of a flag; package config says what it means. The flag
+// of a list may be given several times, an item or more at a time.
+type keyValue struct {
+	text, typ string
+	list      bool
+}
 
-func (v *keyValue) String() string     { return v.text }
-func (v *keyValue) Set(s string) error { v.text = s; return nil }
-func (v *keyValue) Type() string       { return v.typ }
+func (v *keyValue) String() string { return v.text }
+func (v *keyValue) Type() string   { return v.typ }
+
+func (v *keyValue) Set(s string) error {
+	if v.list && v.text != "" {
+		s = v.text + "," + s
+	}
+	v.text = s
+	return nil
+}
 
 // watch notes when a command begins to work.
 func (a *app) watch(command *cobra.Command) {
