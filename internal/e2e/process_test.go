@@ -146,33 +146,27 @@ func (d *daemon) output() string {
 	return d.stderr.String()
 }
 
-// await returns true once the log has a message, and false when the process
-// has ended without it or limit is over.
-func (d *daemon) await(message string, limit time.Duration) bool {
-	timer := time.NewTimer(limit)
+// mustSay waits until the log has had a message more than n times.
+func (d *daemon) mustSay(t *testing.T, message string, n int) {
+	t.Helper()
+	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
 	for {
 		d.mu.Lock()
-		heard, n := d.heard, d.messages[message]
+		heard, got := d.heard, d.messages[message]
 		d.mu.Unlock()
-		if n > 0 {
-			return true
+		if got > n {
+			return
 		}
 		select {
 		case <-heard:
+			continue
 		case <-d.ended:
-			return d.said(message) > 0
 		case <-timer.C:
-			return false
 		}
-	}
-}
-
-// mustSay waits for a message.
-func (d *daemon) mustSay(t *testing.T, message string) {
-	t.Helper()
-	if !d.await(message, time.Minute) {
-		t.Fatalf("the log never said %q:\n%s", message, tail(d.output()))
+		if d.said(message) <= n {
+			t.Fatalf("the log had %q %d times, want more:\n%s", message, n, tail(d.output()))
+		}
 	}
 }
 

@@ -119,11 +119,11 @@ func produce(t *testing.T, producers []*producer) (stop func()) {
 func (p *producer) run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
 	for {
-		if err := p.send(work, p.batch(between(p.rng, 1, 40))); err != nil {
+		if err := p.send(work, p.batch(between(p.rng, 1, 30))); err != nil {
 			return err
 		}
 		select {
-		case <-time.After(time.Duration(between(p.rng, 1, 40)) * time.Millisecond):
+		case <-time.After(time.Duration(between(p.rng, 1, 60)) * time.Millisecond):
 		case <-ctx.Done():
 			return nil
 		}

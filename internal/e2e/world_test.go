@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/reservoirhq/reservoir/archive"
@@ -163,4 +165,29 @@ func (w *world) commits(t *testing.T, rec *record) (commits, writers int) {
 		}
 	}
 	return commits, len(seen)
+}
+
+// replaceInObject changes the text of an object of the archive behind its back.
+func replaceInObject(t *testing.T, w *world, key, old, text string) {
+	t.Helper()
+	store, err := objectstore.Open(t.Context(), w.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _, err := store.Get(t.Context(), key, objectstore.ByteRange{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(b), old, text, 1)
+	if changed == string(b) {
+		t.Fatalf("%s does not hold %s: %s", key, old, b)
+	}
+	if _, err := store.Put(t.Context(), key, strings.NewReader(changed), objectstore.Always); err != nil {
+		t.Fatal(err)
+	}
 }
