@@ -101,7 +101,7 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 // removed seals the incarnation of a stream whose key is gone, with what is
 // known to have been in it and not been archived.
 func (a *Archiver) removed(ctx context.Context, st *stream) error {
-	if st.log.Last() == nil {
+	if !st.sealable() {
 		return nil
 	}
 	if err := a.recordUnarchived(ctx, st, redisstream.CauseRemoved); err != nil {

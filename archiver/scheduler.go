@@ -49,6 +49,11 @@ func (s *stream) pending() uint64 {
 	return 0
 }
 
+// sealable reports whether there is anything to say of a stream that is gone.
+func (s *stream) sealable() bool {
+	return s.log.Last() != nil || s.seen.EntriesAdded > s.log.EntriesAdded()
+}
+
 // scheduler decides which stream is drained when. Everything in it belongs to
 // the goroutine of run; drains report back over done.
 type scheduler struct {
@@ -174,7 +179,7 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	}
 	s.observeLag(st, now)
 	switch {
-	case st.log == nil, missing && st.log.Last() != nil:
+	case st.log == nil, missing && st.sealable():
 		s.enqueue(st)
 	case missing && st.interval >= s.opts.PollMaxInterval && !slices.Contains(s.opts.Include, st.name):
 		s.forget(st)
