@@ -44,15 +44,18 @@ func (a *Archiver) prepare(ctx context.Context, st *stream) error {
 // behind, or a restart from an older file.
 func (a *Archiver) wentBack(ctx context.Context, st *stream) error {
 	seen := st.seen
-	st.seen = st.info
-	if seen.EntriesAdded <= st.info.EntriesAdded {
-		return nil
+	if seen.EntriesAdded > st.info.EntriesAdded {
+		err := a.commitGap(ctx, st, &redisstream.Loss{
+			After: st.log.Head(), UpTo: seen.LastGeneratedID,
+			Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
+			Added: st.log.EntriesAdded(),
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return a.commitGap(ctx, st, &redisstream.Loss{
-		After: st.log.Head(), UpTo: seen.LastGeneratedID,
-		Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
-		Added: st.log.EntriesAdded(),
-	})
+	st.seen = st.info
+	return nil
 }
 
 func (a *Archiver) loadLog(ctx context.Context, st *stream) error {

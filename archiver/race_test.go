@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/objectstore/faulty"
 )
 
 // readd adds recorded events again, with their IDs.
@@ -163,5 +167,43 @@ func TestRemovedBeforeTheIncarnationsFirstCommit(t *testing.T) {
 	}
 	if g := h.gaps(t, "s"); len(g) != 1 || g[0].Lost != 5 || g[0].Exact {
 		t.Errorf("gaps %+v, want one of at least 5", g)
+	}
+}
+
+// Redis comes back with an older state, without entries that the archiver has
+// seen in it. Writing that down fails at first: the loss is recorded later.
+func TestWentBackIsRecordedAfterAFailure(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		h := newHarness(t, stack.RedisOptions{})
+		plain := h.store
+		var failed atomic.Bool
+		h.store = faulty.New(plain, func(s faulty.Step) faulty.Fault {
+			if s.Op == faulty.Put && strings.HasSuffix(s.Key, "00002.json") && failed.CompareAndSwap(false, true) {
+				return faulty.Fault{Err: faulty.ErrInjected, After: after}
+			}
+			return faulty.Fault{}
+		})
+		h.add(t, "s", 20)
+		a := h.archiver(t, archiver.Options{PollInterval: 10 * time.Millisecond, PollMaxInterval: 10 * time.Millisecond, Roll: archiver.Roll{Age: time.Hour}})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		eventually(t, "the first entries are archived", func(context.Context) bool { return a.Progress().Events == 20 })
+		old, err := h.admin.Dump(t.Context(), "s").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.add(t, "s", 7)
+		eventually(t, "the daemon has seen the others", func(context.Context) bool { return a.Progress().Pending == 7 })
+		if err := h.admin.RestoreReplace(t.Context(), "s", 0, old).Err(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the loss is committed", func(context.Context) bool { return a.Progress().Lost == 7 })
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		h.store = plain
+		h.wantGap(t, "s", 7, false, archive.CauseFailover)
 	}
 }
