@@ -8,6 +8,7 @@ BENCHTIME  ?= 2s
 BENCHCOUNT ?= 1
 FUZZTIME   ?= 30s
 DEMO_ARGS  ?=
+BENCH_ARGS ?=
 
 # What the build needs is in this checkout: no workspace of a folder above takes part.
 export GOWORK := off
@@ -59,9 +60,16 @@ bench: tools ## All benchmarks (BENCH=regexp BENCHTIME=2s BENCHCOUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./...
 
 .PHONY: bench-archive
-bench-archive: tools ## Speed of reading, encoding and archiving, against their ceilings
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m -p 1 \
-		./redisstream ./archive/... ./archiver
+bench-archive: tools ## Speed of reading, encoding and archiving, against the ceiling and a naive archiver (BENCH_ARGS="-events N -rounds N")
+	go run ./internal/bench archive $(BENCH_ARGS)
+
+.PHONY: bench-memory
+bench-memory: tools ## Peak memory over 0.5 and 5 million entries, and over large values
+	go run ./internal/bench memory $(BENCH_ARGS)
+
+.PHONY: bench-scale
+bench-scale: tools ## A busy stream alone and among 10,000 quiet ones
+	go run ./internal/bench scale $(BENCH_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME=30s each

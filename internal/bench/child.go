@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// storeURL says where a child archives to.
+func (s *servers) storeURL(local bool, name string) string {
+	if local {
+		return "file://" + s.dir + "/" + name
+	}
+	return "s3://" + s.s3.Bucket() + "/" + name
+}
+
+// command is the archiver's program, with default settings but for where
+// things are.
+func (s *servers) command(ctx context.Context, storeURL string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	cmd := exec.CommandContext(ctx, s.program, args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), s.s3.Env()...)
+	cmd.Env = append(cmd.Env, "RESERVOIR_REDIS_URL="+s.redis.URL(), "RESERVOIR_STORE_URL="+storeURL, "RESERVOIR_STORE_ENDPOINT="+s.s3.Endpoint())
+	errs := new(bytes.Buffer)
+	cmd.Stderr = errs
+	return cmd, errs
+}
+
+// run is what one run of the archiver as a child process did and took.
+type childRun struct {
+	events uint64
+	stored int64
+	wall   time.Duration // of the whole process
+	cpu    time.Duration // user and system
+	peak   int64         // resident bytes
+}
+
+// archiveOnce drains a stream with `reservoir archive --once`.
+func (s *servers) archiveOnce(ctx context.Context, storeURL, stream string) (childRun, error) {
+	cmd, errs := s.command(ctx, storeURL, "archive", "--once", "--json", "--stream", stream)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return childRun{}, fmt.Errorf("start reservoir archive: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var r childRun
+	err := watch(cmd.Process.Pid, ended, &r.peak)
+	r.wall = time.Since(began)
+	if err != nil {
+		return r, fmt.Errorf("reservoir archive: %w: %s", err, errs)
+	}
+	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	var summary struct{ Events, StoredBytes int64 }
+	if err := json.Unmarshal(out.Bytes(), &summary); err != nil {
+		return r, fmt.Errorf("summary of reservoir archive: %w", err)
+	}
+	r.events, r.stored = uint64(summary.Events), summary.StoredBytes
+	return r, nil
+}
+
+// watch follows a process's peak memory until it has ended.
+func watch(pid int, ended <-chan error, peak *int64) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-tick.C:
+			// Near its end a process has no memory any more, or is gone.
+			if now, err := peakMemory(pid); err == nil {
+				*peak = max(*peak, now)
+			} else if errors.Is(err, os.ErrPermission) {
+				return err
+			}
+		}
+	}
+}

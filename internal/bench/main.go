@@ -1,0 +1,63 @@
+// Command bench measures the archiver against real servers: a redis-server, an
+// S3 server and the archiver share the machine. The interesting numbers are the
+// ratios, taken in one run and in turns, so that they hold on a busy machine
+// too. docs/benchmarks.md explains them.
+//
+//	go run ./internal/bench archive   speed, against the ceiling and a naive archiver
+//	go run ./internal/bench memory    peak memory over short and long streams
+//	go run ./internal/bench scale     a busy stream among ten thousand quiet ones
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options of all benchmarks.
+type options struct {
+	events int
+	rounds int
+	quiet  int
+	out    io.Writer
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	opts := options{out: out}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; memory 5,000,000; scale 1,000,000)")
+	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
+	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
+	benchmarks := map[string]func(context.Context, options) error{
+		"archive": benchArchive, "memory": benchMemory, "scale": benchScale,
+	}
+	if len(args) == 0 || benchmarks[args[0]] == nil {
+		return errors.New("name a benchmark: archive, memory or scale")
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	return benchmarks[args[0]](ctx, opts)
+}
+
+func setDefault(field *int, value int) {
+	if *field == 0 {
+		*field = value
+	}
+}
