@@ -96,6 +96,7 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 // subcommands is the one list of what there is.
 func subcommands(app *app) []*cobra.Command {
 	return []*cobra.Command{
+		newDemoCmd(app),
 		newDoctorCmd(app),
 		newArchiveCmd(app),
 		newStreamsCmd(app),

@@ -27,7 +27,8 @@ type Server struct {
 	name    string
 	path    string
 	args    []string
-	env     []string // added to this process's environment
+	env     []string // added to the environment
+	environ []string // the environment; nil for that of this process
 	dir     string   // absolute
 	tempDir string   // removed by Close; empty when the caller owns the directory
 	ports   []*port
@@ -185,7 +186,10 @@ func (s *Server) spawn() (*child, error) {
 	}
 	cmd := exec.Command(s.path, s.args...) //nolint:noctx // it outlives the context of its start
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Env = append(s.environ[:len(s.environ):len(s.environ)], s.env...)
+	if s.environ == nil {
+		cmd.Env = append(os.Environ(), s.env...)
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup()
 	c := &child{done: make(chan struct{})}
