@@ -25,6 +25,9 @@ const (
 	commitTimeout = 30 * time.Second
 	// yieldAfter is how long a busy stream keeps its place while others wait.
 	yieldAfter = 10 * time.Second
+	// readBeyond is how many batches a drain with a bound reads after it, if the
+	// stream does not end before: what was deleted only shows at the end.
+	readBeyond = 16
 )
 
 // errYield ends the drain of a busy stream early, in favour of another one.
@@ -32,7 +35,7 @@ var errYield = errors.New("yielded to another stream")
 
 // drainSpec bounds one drain.
 type drainSpec struct {
-	until event.ID // read up to this ID; zero: up to the end
+	until event.ID // read up to this ID, and a little more; zero: up to the end
 	busy  bool     // in one of the places for busy streams
 }
 
@@ -125,7 +128,7 @@ func (d *drain) mustYield() bool {
 }
 
 // read sends one chunk after the other until the end of the stream (or
-// spec.until), an error or the end of ctx; then it closes chunks.
+// somewhat beyond spec.until), an error or the end of ctx; then it closes chunks.
 func (d *drain) read(ctx context.Context, chunks chan<- chunk) {
 	defer close(chunks)
 	send := func(c chunk) bool {
@@ -136,14 +139,14 @@ func (d *drain) read(ctx context.Context, chunks chan<- chunk) {
 			return false
 		}
 	}
-	reader, err := d.redis.Reader(ctx, d.st.name, redisstream.ReaderOptions{MaxEntrySize: d.opts.MaxEntrySize, Until: d.spec.until})
+	reader, err := d.redis.Reader(ctx, d.st.name, redisstream.ReaderOptions{MaxEntrySize: d.opts.MaxEntrySize})
 	if err != nil {
 		send(chunk{err: err})
 		return
 	}
 	defer reader.Close()
 	position := d.ledger.Position
-	for made := 0; ; {
+	for made, beyond := 0, 0; ; {
 		var batch *heldBatch
 		if made < readAhead {
 			batch = &heldBatch{free: d.free}
@@ -164,7 +167,9 @@ func (d *drain) read(ctx context.Context, chunks chan<- chunk) {
 			return
 		}
 		if !d.spec.until.IsZero() && !position.Less(d.spec.until) {
-			return
+			if beyond++; beyond > readBeyond {
+				return
+			}
 		}
 	}
 }

@@ -33,8 +33,8 @@ type Left struct {
 	Reason string `json:"reason"`
 }
 
-// Once drains every stream to the position that was its last when Once looked
-// at it, and returns. Streams that cannot be drained do not stop the others;
+// Once drains every stream at least to the position that was its last when Once
+// looked at it, and returns. Streams that cannot be drained do not stop the others;
 // they are named in the summary. The error is only for what concerns all of
 // them, and for ctx: then what was in hand is committed.
 func (a *Archiver) Once(ctx context.Context) (Summary, error) {

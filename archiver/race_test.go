@@ -149,7 +149,7 @@ func TestRemovedBeforeTheIncarnationsFirstCommit(t *testing.T) {
 	h := newHarness(t, stack.RedisOptions{})
 	h.add(t, "s", 20)
 	a := h.archiver(t, archiver.Options{
-		PollInterval: 10 * time.Millisecond, PollMaxInterval: 10 * time.Millisecond, Roll: archiver.Roll{Age: time.Hour},
+		Include: []string{"s"}, PollInterval: 10 * time.Millisecond, PollMaxInterval: 10 * time.Millisecond, Roll: archiver.Roll{Age: time.Hour},
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -206,4 +206,38 @@ func TestWentBackIsRecordedAfterAFailure(t *testing.T) {
 		h.store = plain
 		h.wantGap(t, "s", 7, false, archive.CauseFailover)
 	}
+}
+
+// What was deleted before it was archived shows at the end of the stream only,
+// and producers see to it that Once never finds that where it looked for it.
+func TestOnceFindsDeletionsWhileProducersWrite(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{})
+	plain := h.store
+	h.add(t, "s", 20)
+	h.once(t, archiver.Options{})
+	h.add(t, "s", 10)
+	deleted := h.record["s"][25]
+	h.record["s"] = append(h.record["s"][:25:25], h.record["s"][26:]...)
+	if err := h.admin.XDel(t.Context(), "s", deleted.ID.String()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	h.store = faulty.New(plain, func(s faulty.Step) faulty.Fault {
+		if s.Op == faulty.List && s.Key == "streams/s/" && written == 0 {
+			written = 50
+			h.add(t, "s", written) // after Once has looked at the stream
+		}
+		return faulty.Fault{}
+	})
+	summary := h.once(t, archiver.Options{})
+	if written == 0 {
+		t.Fatal("nothing was written meanwhile")
+	}
+	if summary.Lost != 1 {
+		t.Errorf("Once found %d entries lost, want the one that was deleted", summary.Lost)
+	}
+	h.store = plain
+	h.once(t, archiver.Options{})
+	h.wantGap(t, "s", 1, true, archive.CauseDeleted)
+	h.check(t, "s")
 }
