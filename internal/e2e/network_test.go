@@ -7,9 +7,9 @@ import (
 	"github.com/reservoirhq/reservoir/internal/stack"
 )
 
-// impatientEnv gives up on the object store soon, so that the archiver itself
-// has to deal with what the S3 client would have smoothed out.
-var impatientEnv = []string{"RESERVOIR_STORE_MAX_ATTEMPTS=2", "RESERVOIR_STORE_TIMEOUT=1s"}
+// impatientEnv sends no request a second time, so that the archiver itself has
+// to deal with what the S3 client would have smoothed out.
+var impatientEnv = []string{"RESERVOIR_STORE_MAX_ATTEMPTS=1", "RESERVOIR_STORE_TIMEOUT=1s"}
 
 // TestFaultyS3 has the object store fail before and after the effect, answer
 // slowly and cut connections, while the archiver is killed now and then.
@@ -20,7 +20,7 @@ func TestFaultyS3(t *testing.T) {
 	rng := newRand(seed, 1)
 	w, rec := newS3World(t, stack.RedisOptions{}), newRecord()
 	p := newProxy(t, w.s3.Endpoint(), newRand(seed, 2))
-	p.percent.Store(3)
+	p.percent.Store(1)
 	stop := produce(t, newProducers(t, w.redis.URL(), rec, seed))
 	env := w.with(busyEnv, impatientEnv, p.env())
 	for n := 0; n < lives; {

@@ -42,7 +42,7 @@ type proxy struct {
 	target    *url.URL
 	transport *http.Transport
 
-	percent atomic.Int64 // of the requests that meet a fault; four times as many of the commits
+	percent atomic.Int64 // of the requests that meet a fault; fifteen times as many of the commits
 	held    atomic.Pointer[chan struct{}]
 	arrived chan struct{} // one for each commit that is held
 
@@ -108,7 +108,7 @@ func (p *proxy) draw(commit bool) (fault, float64) {
 	defer p.mu.Unlock()
 	percent := int(p.percent.Load())
 	if commit {
-		percent *= 4
+		percent *= 15
 	}
 	deck := &p.decks[0]
 	if commit {

@@ -98,7 +98,7 @@ func (w *world) archived(t *testing.T, stream string) (entries, commits uint64) 
 // is committed, in one segment however small, and the next run goes on there.
 func TestSIGTERM(t *testing.T) {
 	t.Parallel()
-	const entries, stream = 300_000, "long"
+	const entries, stream = 120_000, "long"
 	w, rec := newFileWorld(t, stack.RedisOptions{}), newRecord()
 	fill(t, w, rec, stream, entries)
 	admin := w.admin(t)
