@@ -48,15 +48,17 @@ func (a *Archiver) commitGap(ctx context.Context, st *stream, loss *redisstream.
 		"lost", loss.Lost, "exact", loss.Exact, "cause", loss.Cause, "after", loss.After, "up_to", loss.UpTo)
 	c := archive.Commit{
 		Kind: archive.KindGap, Head: st.log.Head(), HeadDigest: st.log.HeadDigest(), EntriesAdded: loss.Added,
-		Gap: &archive.Gap{
-			After: loss.After, UpTo: loss.UpTo, Lost: loss.Lost, Exact: loss.Exact, Cause: archive.GapCause(loss.Cause),
-		},
+		Gap: gapOf(loss),
 	}
 	again := loss.Cause == redisstream.CauseFailover || loss.Cause == redisstream.CauseRemoved
 	if c.Head.Less(loss.UpTo) && !again {
 		c.Head, c.HeadDigest = loss.UpTo, ""
 	}
 	return a.commit(ctx, st, c)
+}
+
+func gapOf(loss *redisstream.Loss) *archive.Gap {
+	return &archive.Gap{After: loss.After, UpTo: loss.UpTo, Lost: loss.Lost, Exact: loss.Exact, Cause: archive.GapCause(loss.Cause)}
 }
 
 // afterDrain is what may follow commits: the mirror group and trimming. Neither

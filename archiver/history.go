@@ -44,13 +44,16 @@ func (a *Archiver) prepare(ctx context.Context, st *stream) error {
 // behind, or a restart from an older file.
 func (a *Archiver) wentBack(ctx context.Context, st *stream) error {
 	seen := st.seen
-	if seen.EntriesAdded > st.info.EntriesAdded {
-		err := a.commitGap(ctx, st, &redisstream.Loss{
-			After: st.log.Head(), UpTo: seen.LastGeneratedID,
-			Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
-			Added: st.log.EntriesAdded(),
-		})
-		if err != nil {
+	loss := &redisstream.Loss{
+		After: st.log.Head(), UpTo: seen.LastGeneratedID,
+		Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
+		Added: st.log.EntriesAdded(),
+	}
+	// Another archiver that saw the same may have been here first.
+	last := st.log.Last()
+	recorded := last != nil && last.Gap != nil && *last.Gap == *gapOf(loss)
+	if seen.EntriesAdded > st.info.EntriesAdded && !recorded {
+		if err := a.commitGap(ctx, st, loss); err != nil {
 			return err
 		}
 	}

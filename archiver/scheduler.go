@@ -184,7 +184,7 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	case missing && st.interval >= s.opts.PollMaxInterval && !slices.Contains(s.opts.Include, st.name):
 		s.forget(st)
 	case missing || st.upToDate():
-		st.pendingSince = time.Time{}
+		st.pendingSince, st.failures = time.Time{}, 0
 		s.sleep(st, changed, now)
 	default:
 		if st.pendingSince.IsZero() {
