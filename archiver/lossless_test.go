@@ -108,13 +108,12 @@ func (h *harness) thereAndBack(t *testing.T, events []event.Event) error {
 		}
 	}
 	want := h.xrange(t, original)
-	dir, err := os.MkdirTemp(t.TempDir(), "")
+	dir := t.TempDir()
+	store, err := objectstore.NewLocal(dir, objectstore.LocalOptions{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.store, err = objectstore.NewLocal(dir, objectstore.LocalOptions{NoSync: true}); err != nil {
-		t.Fatal(err)
-	}
+	h.store = store
 	h.once(t, archiver.Options{Include: []string{original}})
 	for way, read := range map[string]func(b *event.Batch) error{
 		"planned-jsonl":   func(b *event.Batch) error { return h.planned(t, archive.JSONL, b) },
