@@ -250,8 +250,14 @@ func (a *app) printDemoVerdict(r demo.Result, total demo.Stream, trimmed demo.Tr
 		v := r.Verified
 		line("ok", "verify: %d commits, %d segments, %s events, %s: no problems.", v.Commits, v.Segments, humanCount(v.Events), humanBytes(v.Bytes))
 	}
-	ratio := func(stored int64) float64 { return float64(total.RawBytes) / float64(max(1, stored)) }
-	line("size", "%s of events: %s as JSONL (%.1fx), %s as Parquet (%.1fx),", humanBytes(total.RawBytes),
+	const worthwhile = 100 << 10 // less is mostly headers and footers
+	ratio := func(stored int64) string {
+		if total.RawBytes < worthwhile || stored == 0 {
+			return ""
+		}
+		return fmt.Sprintf(" (%.1fx)", float64(total.RawBytes)/float64(stored))
+	}
+	line("size", "%s of events: %s as JSONL%s, %s as Parquet%s,", humanBytes(total.RawBytes),
 		humanBytes(total.JSONLBytes), ratio(total.JSONLBytes), humanBytes(total.ParquetBytes), ratio(total.ParquetBytes))
 	line("", "in segments of a second, which `compact` merges. All that took %s.", humanDuration(r.Took))
 }

@@ -31,18 +31,18 @@ const (
 func (d *Demo) Run(ctx context.Context) (Result, error) {
 	began := time.Now()
 	story := &story{Demo: d, records: &records{streams: map[string]*record{}}}
-	if err := story.tell(ctx); err != nil {
-		if ctx.Err() != nil {
-			return Result{}, ctx.Err()
-		}
-		d.keep = true // its logs may tell why
-		return Result{}, err
+	err := story.tell(ctx)
+	var result Result
+	if err == nil {
+		result, err = d.compare(ctx, story.records)
 	}
-	result, err := d.compare(ctx, story.records)
+	if ctx.Err() != nil && err != nil {
+		return Result{}, ctx.Err()
+	}
+	d.keep = true // after an error too: the logs may tell why
 	if err != nil {
 		return Result{}, err
 	}
-	d.keep = true
 	result.Took = time.Since(began)
 	result.Kills = story.kills
 	return result, nil
