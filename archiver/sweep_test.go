@@ -1,6 +1,7 @@
 package archiver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,13 +34,26 @@ func TestCrashSweep(t *testing.T) {
 
 func crashAndStartAfresh(t *testing.T, l *life, store *faulty.Store) {
 	t.Helper()
-	if err := l.live(t, store, 1); err != nil && !errors.Is(err, faulty.ErrCrashed) {
+	ctx, die := context.WithCancel(t.Context())
+	defer die()
+	// Before it tries again it says so, and that is too late: it is dead by then.
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+		if store.Crashed() {
+			die()
+		}
+		return len(p), nil
+	}), nil))
+	if err := l.live(ctx, t, store, log, 1); err != nil && !errors.Is(err, faulty.ErrCrashed) {
 		t.Fatalf("the crash came out as another error: %v", err)
 	}
-	if err := l.live(t, l.store, 1); err != nil {
+	if err := l.live(t.Context(), t, l.store, slog.New(slog.DiscardHandler), 1); err != nil {
 		t.Fatalf("a fresh start after the crash: %v", err)
 	}
 }
+
+type writerFunc func(p []byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
 
 // TestErrorSweep lives the same life with one operation that fails, before or after
 // its effect: the same archiver gets over it.
@@ -52,7 +66,7 @@ func TestErrorSweep(t *testing.T) {
 
 func failAndGoOn(t *testing.T, l *life, store *faulty.Store) {
 	t.Helper()
-	if err := l.live(t, store, 2); err != nil {
+	if err := l.live(t.Context(), t, store, slog.New(slog.DiscardHandler), 2); err != nil {
 		t.Fatalf("the archiver did not get over it: %v", err)
 	}
 }
@@ -229,7 +243,7 @@ func (l *life) publish(t *testing.T, chapter int) {
 }
 
 // live lives the life, from where it is, on a store. What fails is tried so often.
-func (l *life) live(t *testing.T, store objectstore.Store, tries int) error {
+func (l *life) live(ctx context.Context, t *testing.T, store objectstore.Store, log *slog.Logger, tries int) error {
 	t.Helper()
 	again := func(step func() error) (err error) {
 		for range tries {
@@ -242,21 +256,21 @@ func (l *life) live(t *testing.T, store objectstore.Store, tries int) error {
 	}
 	var arch *archive.Archive
 	err := again(func() (err error) {
-		arch, err = archive.Open(t.Context(), store, archive.Options{Writer: "sweep"})
+		arch, err = archive.Open(ctx, store, archive.Options{Writer: "sweep"})
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	a, err := archiver.New(l.client, arch, archiver.Options{Include: []string{"*"}, Roll: archiver.Roll{Count: 2}, Concurrency: 1},
-		slog.New(slog.DiscardHandler), nil)
+		log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for chapter := range 2 {
 		l.publish(t, chapter)
 		err := again(func() error {
-			s, err := a.Once(t.Context())
+			s, err := a.Once(ctx)
 			for _, left := range s.Left {
 				err = errors.Join(err, left.Err)
 			}
@@ -268,14 +282,14 @@ func (l *life) live(t *testing.T, store objectstore.Store, tries int) error {
 	}
 	for _, stream := range []string{"a", "b"} {
 		err := again(func() error {
-			_, err := arch.Compact(t.Context(), archive.CompactSpec{Stream: stream})
+			_, err := arch.Compact(ctx, archive.CompactSpec{Stream: stream})
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		err = again(func() error {
-			_, err := arch.GC(t.Context(), archive.GCSpec{Stream: stream, Grace: time.Nanosecond, Force: true})
+			_, err := arch.GC(ctx, archive.GCSpec{Stream: stream, Grace: time.Nanosecond, Force: true})
 			return err
 		})
 		if err != nil {
