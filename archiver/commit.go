@@ -44,8 +44,12 @@ func (a *Archiver) commit(ctx context.Context, st *stream, c archive.Commit) err
 // commitGap records a loss. The head moves over it when the loss reaches beyond
 // what is archived; a loss in the midst of archived entries leaves it.
 func (a *Archiver) commitGap(ctx context.Context, st *stream, loss *redisstream.Loss) error {
-	a.log.Error("entries were lost before they could be archived", "stream", st.name,
-		"lost", loss.Lost, "exact", loss.Exact, "cause", loss.Cause, "after", loss.After, "up_to", loss.UpTo)
+	if loss.Lost > 0 {
+		a.log.Error("entries were lost before they could be archived", "stream", st.name,
+			"lost", loss.Lost, "exact", loss.Exact, "cause", loss.Cause, "after", loss.After, "up_to", loss.UpTo)
+	} else {
+		a.log.Warn("a stream is gone from Redis, with what it held beyond the archive's head, if anything", "stream", st.name, "head", loss.After)
+	}
 	c := archive.Commit{
 		Kind: archive.KindGap, Head: st.log.Head(), HeadDigest: st.log.HeadDigest(), EntriesAdded: loss.Added,
 		Gap: gapOf(loss),

@@ -112,12 +112,51 @@ func TestStreamDeletedForGood(t *testing.T) {
 	h.once(t, archiver.Options{})
 	h.once(t, archiver.Options{})
 	h.check(t, "s")
-	if n := h.incarnations(t, "s"); n != 2 {
-		t.Errorf("%d incarnations, want a sealed one and an empty one", n)
-	}
+	h.wantGap(t, "s", 0, false, archive.CauseRemoved) // once
 	h.add(t, "s", 3)
 	h.once(t, archiver.Options{})
 	h.check(t, "s")
+	if n := h.incarnations(t, "s"); n != 2 {
+		t.Errorf("%d incarnations, want 2", n)
+	}
+}
+
+// Another stream of the same name may be longer and trimmed when it is seen
+// first: that it was gone in between tells it from the one before.
+func TestStreamMadeAnewThatOutgrewTheOldOne(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{})
+	h.add(t, "s", 5)
+	h.once(t, archiver.Options{})
+	h.admin.Del(t.Context(), "s")
+	h.once(t, archiver.Options{})
+	h.add(t, "s", 40)
+	h.admin.XTrimMaxLen(t.Context(), "s", 10)
+	h.once(t, archiver.Options{})
+	if n := h.incarnations(t, "s"); n != 2 {
+		t.Errorf("%d incarnations, want 2", n)
+	}
+	h.checkEvents(t, "s", append(h.record["s"][:5:5], h.record["s"][35:]...))
+	if gaps := h.gaps(t, "s"); len(gaps) != 2 || gaps[1].Lost != 30 || !gaps[1].Exact {
+		t.Errorf("gaps %+v, want the removal, and exactly 30 trimmed entries", gaps)
+	}
+}
+
+// A run against the wrong Redis finds no stream at all. With the right one it
+// goes on as if nothing had been.
+func TestTheWrongRedis(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{})
+	right := h.server
+	h.add(t, "s", 20)
+	h.once(t, archiver.Options{})
+	h.connect(t, stacktest.Redis(t, stack.RedisOptions{}))
+	h.once(t, archiver.Options{})
+	h.connect(t, right)
+	h.add(t, "s", 4)
+	h.once(t, archiver.Options{})
+	h.check(t, "s")
+	if n := h.incarnations(t, "s"); n != 1 {
+		t.Errorf("%d incarnations, want one", n)
+	}
 }
 
 func TestDeletedWithEntriesThatTheDaemonHadSeen(t *testing.T) {

@@ -79,7 +79,8 @@ func (a *Archiver) loadLog(ctx context.Context, st *stream) error {
 // sameHistory reports whether Redis still holds the history that the archive's
 // head belongs to. The counters cannot have gone back, and the entry at the
 // head, if it is still there, must have the same content. An entry that is not
-// there was trimmed or deleted, if Redis says that it trims or deletes there.
+// there was trimmed or deleted, if Redis says that it trims or deletes there; but
+// not in a stream that was gone meanwhile.
 func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 	head := st.log.Head()
 	if head.IsZero() {
@@ -88,9 +89,13 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 	if st.info.LastGeneratedID.Less(head) || st.info.EntriesAdded < st.log.EntriesAdded() {
 		return false, nil
 	}
+	gone, err := wasGone(ctx, st.log)
+	if err != nil {
+		return false, fmt.Errorf("look whether %s was gone: %w", st.name, err)
+	}
 	digest := st.log.HeadDigest()
 	if digest == "" {
-		return true, nil // the head is the end of a gap
+		return !gone, nil // the head is the end of a gap
 	}
 	e, found, err := a.redis.Get(ctx, st.name, head)
 	if err != nil {
@@ -101,19 +106,53 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 	}
 	trimmed := st.info.Length == 0 || head.Less(st.info.FirstID)
 	deleted := !st.info.MaxDeletedID.Less(head)
-	return trimmed || deleted, nil
+	return !gone && (trimmed || deleted), nil
 }
 
-// removed seals the incarnation of a stream whose key is gone, with what is
-// known to have been in it and not been archived.
+// removed records that a stream's key is gone, and with it what is known to have
+// been in it beyond the archive: at the least that, for nobody can know what was
+// added after the last look. The incarnation goes on: only what comes back, if
+// anything does, tells whether it is the same stream.
 func (a *Archiver) removed(ctx context.Context, st *stream) error {
-	if !st.sealable() {
+	if !st.leaves() {
 		return nil
 	}
-	if err := a.recordUnarchived(ctx, st, redisstream.CauseRemoved); err != nil {
-		return err
+	recorded, err := wasGone(ctx, st.log)
+	if err != nil {
+		return fmt.Errorf("look whether %s was gone before: %w", st.name, err)
 	}
-	return a.seal(ctx, st, archive.CauseRemoved, fork{})
+	loss := &redisstream.Loss{
+		After: st.log.Head(), UpTo: st.log.Head().Next(), Cause: redisstream.CauseRemoved, Added: st.log.EntriesAdded(),
+	}
+	if st.seen.EntriesAdded > loss.Added && loss.After.Less(st.seen.LastGeneratedID) {
+		loss.UpTo, loss.Lost = st.seen.LastGeneratedID, st.seen.EntriesAdded-loss.Added
+	}
+	if !recorded || loss.Lost > 0 {
+		if err := a.commitGap(ctx, st, loss); err != nil {
+			return err
+		}
+	}
+	st.gone, st.seen = true, redisstream.Info{}
+	return nil
+}
+
+// wasGone reports whether the last thing that a log says of its stream is that
+// it was gone from Redis.
+func wasGone(ctx context.Context, log *archive.Log) (bool, error) {
+	if last := log.Last(); last == nil || last.Kind == archive.KindAppend {
+		return false, nil
+	}
+	for c, err := range log.Backwards(ctx) {
+		if err != nil {
+			return false, err
+		}
+		switch c.Kind {
+		case archive.KindCompact, archive.KindExpire, archive.KindErase:
+		default:
+			return c.Gap != nil && c.Gap.Cause == archive.CauseRemoved, nil
+		}
+	}
+	return false, nil
 }
 
 // replaceHistory seals the incarnation and begins the next one where the

@@ -141,9 +141,6 @@ func (o *once) one(ctx context.Context, st *stream) error {
 	if err := o.loadLog(ctx, st); err != nil {
 		return err
 	}
-	if !st.present && st.log.Last() == nil && st.log.Incarnation() > 1 {
-		return nil // gone, and sealed
-	}
 	if !st.present && st.log.Last() == nil {
 		return fmt.Errorf("%w: there is no stream of this name in Redis, and none was archived", redisstream.ErrNoStream)
 	}

@@ -29,6 +29,7 @@ type stream struct {
 	info         redisstream.Info // as last seen
 	seen         redisstream.Info // the one with most entries added that was seen of this history
 	present      bool             // in Redis, when last seen
+	gone         bool             // from Redis, and that is recorded
 	pendingSince time.Time        // when entries beyond the head were first noticed
 	counted      uint64           // of pending, in Progress
 	next         time.Time        // when to look again
@@ -49,9 +50,9 @@ func (s *stream) pending() uint64 {
 	return 0
 }
 
-// sealable reports whether there is anything to say of a stream that is gone.
-func (s *stream) sealable() bool {
-	return s.log.Last() != nil || s.seen.EntriesAdded > s.log.EntriesAdded()
+// leaves reports whether there is anything to record of a stream that is gone.
+func (s *stream) leaves() bool {
+	return !s.gone && (s.log.Last() != nil || s.seen.EntriesAdded > s.log.EntriesAdded())
 }
 
 // scheduler decides which stream is drained when. Everything in it belongs to
@@ -179,7 +180,7 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	}
 	s.observeLag(st, now)
 	switch {
-	case st.log == nil, missing && st.sealable():
+	case st.log == nil, missing && st.leaves():
 		s.enqueue(st)
 	case missing && st.interval >= s.opts.PollMaxInterval && !slices.Contains(s.opts.Include, st.name):
 		s.forget(st)
@@ -200,7 +201,7 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 
 // see takes note of what Redis says.
 func (s *stream) see(info redisstream.Info) {
-	s.info = info
+	s.info, s.gone = info, false
 	if info.EntriesAdded >= s.seen.EntriesAdded {
 		s.seen = info
 	}
