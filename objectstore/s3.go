@@ -39,7 +39,7 @@ type S3Options struct {
 	// the 5 TiB that S3 allows.
 	PartSize int64
 	// PartConcurrency is how many parts of one Put are uploaded at the same
-	// time; default 2. One more is being filled meanwhile, so a Put holds up to
+	// time; default 1. One more is being filled meanwhile, so a Put holds up to
 	// PartConcurrency+1 parts in memory.
 	PartConcurrency int
 	// MaxAttempts is how often a request is sent that fails in a way that may
@@ -64,7 +64,7 @@ const minPartSize = 5 << 20 // S3's limit
 func (o S3Options) withDefaults() (S3Options, error) {
 	defaultTo(&o.Checksum, ChecksumCRC32C)
 	defaultTo(&o.PartSize, minPartSize)
-	defaultTo(&o.PartConcurrency, 2)
+	defaultTo(&o.PartConcurrency, 1)
 	defaultTo(&o.MaxAttempts, 5)
 	defaultTo(&o.Timeout, time.Minute)
 	defaultTo(&o.MaxConnections, 256)

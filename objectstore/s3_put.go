@@ -20,7 +20,7 @@ import (
 
 const (
 	smallObject   = 64 << 10 // tried first, so that a small Put takes no part's memory
-	maxFreeParts  = 6        // kept for the next Puts: two of them at a time
+	maxFreeParts  = 4        // kept for the next Puts: two of them at a time
 	maxFreeSmalls = 16
 	partsPerSize  = 1000 // of 10,000 parts in all, the size doubling
 	maxParts      = 10000

@@ -60,11 +60,14 @@ func (s *servers) archiveOnce(ctx context.Context, storeURL, stream string) (chi
 		return r, fmt.Errorf("reservoir archive: %w: %s", err, errs)
 	}
 	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	var summary struct{ Events, StoredBytes int64 }
+	var summary struct {
+		Events      uint64 `json:"events"`
+		StoredBytes int64  `json:"stored_bytes"`
+	}
 	if err := json.Unmarshal(out.Bytes(), &summary); err != nil {
 		return r, fmt.Errorf("summary of reservoir archive: %w", err)
 	}
-	r.events, r.stored = uint64(summary.Events), summary.StoredBytes
+	r.events, r.stored = summary.Events, summary.StoredBytes
 	return r, nil
 }
 
