@@ -33,6 +33,10 @@ const (
 // errYield ends the drain of a busy stream early, in favour of another one.
 var errYield = errors.New("yielded to another stream")
 
+// errServerChanged ends a drain in the midst of which Redis was restarted or
+// failed over: contents are compared before it goes on.
+var errServerChanged = errors.New("redis was restarted or failed over in the midst of reading")
+
 // drainSpec bounds one drain.
 type drainSpec struct {
 	until event.ID // read up to this ID, and a little more; zero: up to the end
@@ -102,7 +106,12 @@ func (d *drain) run(ctx context.Context) (err error) {
 			d.writer = nil
 		}
 	}()
+	epoch := uint64(0)
 	for c := range chunks {
+		if c.err == nil && epoch != 0 && c.snap.Epoch != epoch {
+			c.err = errServerChanged
+		}
+		epoch = c.snap.Epoch
 		if c.err != nil {
 			if err := d.commitSegment(work); err != nil {
 				return err

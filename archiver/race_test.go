@@ -215,3 +215,29 @@ func TestOnceFindsDeletionsWhileProducersWrite(t *testing.T) {
 	h.wantGap(t, "s", 1, true, archive.CauseDeleted)
 	h.check(t, "s")
 }
+
+// Redis is restarted in the midst of a drain: whatever the reader then says, the
+// archive ends right.
+func TestServerChangesInTheMidst(t *testing.T) {
+	h := newHarness(t, stack.RedisOptions{AOF: true})
+	for range 30 {
+		h.add(t, "s", 2000)
+	}
+	a := h.archiver(t, archiver.Options{PollInterval: 5 * time.Millisecond, Roll: archiver.Roll{Count: 3000, Age: time.Millisecond}})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	eventually(t, "it has begun", func(context.Context) bool { return a.Progress().Events > 0 })
+	if err := h.server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all is archived", func(context.Context) bool { return a.Progress().Events == 60_000 })
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	h.check(t, "s")
+	if n := h.incarnations(t, "s"); n != 1 {
+		t.Errorf("%d incarnations, want one", n)
+	}
+}

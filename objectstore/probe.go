@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -71,6 +72,9 @@ func (p *probe) create(ctx context.Context) error {
 	const condition = "If-None-Match: *"
 	// The first may fail its condition too: its answer lost, and sent again.
 	if _, err := p.put(ctx, "create", "first", IfAbsent); err != nil && !errors.Is(err, ErrPrecondition) {
+		if apiStatus(err) == http.StatusNotImplemented {
+			return &UnsafeStoreError{condition, "not implemented, says the store"}
+		}
 		return err
 	}
 	_, err := p.put(ctx, "create", "second", IfAbsent)

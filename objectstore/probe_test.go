@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -103,5 +105,31 @@ func TestProbePassesOtherErrorsOn(t *testing.T) {
 	var refused *objectstore.UnsafeStoreError
 	if !errors.Is(err, boom) || errors.As(err, &refused) {
 		t.Error(err)
+	}
+}
+
+// Some services do not ignore the headers, they do not know them.
+func TestProbeRefusesAServiceWithoutConditions(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") != "" {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(http.StatusNotImplemented)
+			io.WriteString(w, "<Error><Code>NotImplemented</Code><Message>A header you provided implies functionality that is not implemented.</Message></Error>") //nolint:errcheck // the client notices
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer server.Close()
+	store, err := objectstore.NewS3(t.Context(), objectstore.S3Options{
+		Bucket: "b", Endpoint: server.URL, AccessKey: "a", SecretKey: "s", MaxAttempts: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	err = objectstore.Probe(t.Context(), store)
+	var unsafe *objectstore.UnsafeStoreError
+	if !errors.As(err, &unsafe) || remedy.Of(err) == "" {
+		t.Errorf("%v, want an UnsafeStoreError with a remedy", err)
 	}
 }
