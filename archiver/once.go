@@ -135,13 +135,16 @@ func (o *once) leave(stream string, err error) {
 	o.left = append(o.left, Left{Stream: stream, Err: err, Reason: err.Error()})
 }
 
-// one drains one stream, and tries again what may pass.
+// one drains one stream.
 func (o *once) one(ctx context.Context, st *stream) error {
 	until := st.info.LastGeneratedID
-	if err := o.loadLog(ctx, st); err != nil {
+	if err := o.retry(ctx, st, func() error { return o.loadLog(ctx, st) }); err != nil {
 		return err
 	}
 	if !st.present && st.log.Last() == nil {
+		if st.log.Incarnation() > 1 {
+			return nil // gone once more
+		}
 		return fmt.Errorf("%w: there is no stream of this name in Redis, and none was archived", redisstream.ErrNoStream)
 	}
 	if st.pending() > busyPending {
@@ -153,13 +156,18 @@ func (o *once) one(ctx context.Context, st *stream) error {
 		}
 	}
 	o.observeLag(st, time.Now())
+	return o.retry(ctx, st, func() error { return o.drain(ctx, st, drainSpec{until: until}) })
+}
+
+// retry does again what may pass.
+func (o *once) retry(ctx context.Context, st *stream, do func() error) error {
 	for attempt := 1; ; attempt++ {
-		err := o.drain(ctx, st, drainSpec{until: until})
+		err := do()
 		if err == nil || ctx.Err() != nil || attempt == onceAttempts || !retryable(err) {
 			return err
 		}
 		pause := time.Duration(attempt) * (100*time.Millisecond + rand.N(200*time.Millisecond))
-		o.log.Warn("draining a stream failed; it is tried again", "stream", st.name, "error", err, "attempt", attempt)
+		o.log.Warn("archiving a stream failed; it is tried again", "stream", st.name, "error", err, "attempt", attempt)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
