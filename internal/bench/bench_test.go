@@ -59,7 +59,8 @@ func TestMemoryIsBounded(t *testing.T) {
 			if once > 128*mib || twice > 128*mib {
 				t.Errorf("peak memory %d and %d MiB, want less than 128", once/mib, twice/mib)
 			}
-			if float64(twice) > 1.1*float64(once) {
+			// How full the heap becomes before it is collected differs a little.
+			if twice > once+once/10+8*mib {
 				t.Errorf("peak memory %d MiB for %d events, %d MiB for %d", once/mib, short, twice/mib, long)
 			}
 			if values > 256*mib {
