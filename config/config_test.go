@@ -152,6 +152,7 @@ func TestProblems(t *testing.T) {
 		want            []string
 	}{
 		{"typo", "redis:\n  urll: x", "", []string{"redis.urll", "reservoir.yaml:2", "unknown key", "did you mean redis.url?"}},
+		{"swapped letters", "redis:\n  ulr: x", "", []string{"redis.ulr", "unknown key", "did you mean redis.url?"}},
 		{"typo of a section", "redsi:\n  url: x", "", []string{"redsi", ":1", "did you mean redis?"}},
 		{"wrong section", "concurrency: 3", "", []string{"unknown key", "did you mean archive.concurrency?"}},
 		{"nothing near", "completely_different: 3", "", []string{"completely_different", "unknown key"}},

@@ -46,8 +46,7 @@ const (
 )
 
 // Listen takes the address at once, so that a taken port is an error at start;
-// Run serves. A nil health is always well. Whoever does not call Run calls
-// Close.
+// Run, which has to be called, serves. A nil health is always well.
 func Listen(ctx context.Context, address string, metrics prometheus.Gatherer, health Health, logger *slog.Logger) (*Server, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -81,9 +80,6 @@ func Handler(metrics prometheus.Gatherer, health Health) http.Handler {
 // Addr is the address that is listened on, with the port that was chosen for
 // port 0.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
-
-// Close gives up the address without serving.
-func (s *Server) Close() error { return s.listener.Close() }
 
 // Run serves until ctx is cancelled, then lets requests finish, and returns nil.
 func (s *Server) Run(ctx context.Context) error {

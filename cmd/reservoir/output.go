@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -57,8 +59,6 @@ func (a *app) table(header ...string) *table {
 	return t
 }
 
-var cellText = strings.NewReplacer("\t", `\t`, "\n", `\n`, "\r", `\r`, "\f", `\f`, "\v", `\v`, "\x1b", `\x1b`)
-
 // row adds a line; what would break the table or the terminal is escaped.
 func (t *table) row(cells ...string) {
 	for i, cell := range cells {
@@ -67,6 +67,28 @@ func (t *table) row(cells ...string) {
 	line := strings.TrimRight(strings.Join(cells, "\t"), "\t") + "\n"
 	// A tabwriter remembers a failed write until flush.
 	io.WriteString(t.w, line) //nolint:errcheck // see above
+}
+
+// cellText escapes, as Go does in strings, control characters and what is not
+// UTF-8: a terminal or a tabwriter may take both for orders.
+var cellText textEscaper
+
+type textEscaper struct{}
+
+// Replace gives s in a form that prints as it is, on one line.
+func (textEscaper) Replace(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if (r == utf8.RuneError && size == 1) || unicode.IsControl(r) {
+			quoted := strconv.Quote(s[:size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteString(s[:size])
+		}
+		s = s[size:]
+	}
+	return b.String()
 }
 
 func (t *table) flush() error {
