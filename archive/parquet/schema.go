@@ -14,7 +14,7 @@ const Version = 1
 const (
 	keyFormat      = "reservoir.format" // always formatName
 	keyVersion     = "reservoir.version"
-	keyStream      = "reservoir.stream" // percent-encoded where it is not UTF-8
+	keyStream      = "reservoir.stream" // percent-encoded as in a path segment of a URL
 	keyIncarnation = "reservoir.incarnation"
 	keyMapping     = "reservoir.mapping"
 

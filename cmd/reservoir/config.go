@@ -34,7 +34,9 @@ func newConfigShowCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the effective configuration and where each value is from, secrets hidden",
-		Args:  cobra.NoArgs,
+		Example: `  reservoir config show
+  reservoir config show --all --json | jq '.[] | select(.origin != "default")'`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var values []configValue
 			for _, k := range config.Keys() {
@@ -88,7 +90,8 @@ func newConfigKeysCmd(app *app) *cobra.Command {
 	var markdown bool
 	cmd := &cobra.Command{
 		Use:         "keys [WORD]",
-		Short:       "List every key with its type, default and meaning; only those that hold WORD",
+		Short:       "List every key with its environment variable, default and meaning; only those that hold WORD",
+		Example:     "  reservoir config keys roll",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: withoutConfig,
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -21,12 +21,15 @@ func newDoctorCmd(app *app) *cobra.Command {
 		Use:   "doctor",
 		Short: "Try everything that is configured, and say how to mend what is wrong",
 		Long:  doctorHelp,
-		Args:  cobra.NoArgs,
+		Example: `  reservoir doctor
+  reservoir doctor --stream 'shop:*' --json | jq '.[] | select(.status != "ok")'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return app.examine(cmd.Context(), asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	bindKey(cmd.Flags(), "stream", "streams.include")
 	return cmd
 }
 

@@ -76,7 +76,7 @@ func (c *ClickHouse) configure(ctx context.Context) error {
 
 // libchdb returns the path of the engine's library for this platform.
 func libchdb() (string, error) {
-	const variable = "RESERVOIR_LIBCHDB"
+	const variable = "RESERVOIR_TOOL_LIBCHDB"
 	if path := os.Getenv(variable); path != "" {
 		return path, nil
 	}
