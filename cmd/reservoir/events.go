@@ -29,7 +29,8 @@ expr-lang.org on id, ms, type, tenant, aggregate_type, aggregate_id, event_id, v
 
 With --follow it goes on in Redis where the archive ends, and waits for what comes: nothing is missing at the seam, nothing comes twice.
 Streams that a pattern selects are looked for once, at the beginning.
-Output: jsonl for programs (envelope and payload as JSON), table for people (the default on a terminal), raw for the exact entries, which
+Output: jsonl for programs (envelope and payload as JSON; of a name that repeats only the first value, bytes that are no text replaced),
+table for people (the default on a terminal), raw for the exact entries, which
 "reservoir import --keep-ids" restores. A range in which entries were lost is warned about on standard error.`
 
 const eventsExample = `  reservoir events --stream orders --from '2h ago' --type 'OrderPaid'
