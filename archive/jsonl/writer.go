@@ -12,7 +12,7 @@ import (
 )
 
 // DefaultFrameBytes is the default of Options.FrameBytes.
-const DefaultFrameBytes = 512 << 10
+const DefaultFrameBytes = 1 << 20
 
 // Options say how a Writer writes. The zero value is good.
 type Options struct {
