@@ -107,7 +107,8 @@ const (
 type Gap struct {
 	After event.ID `json:"after"`
 	UpTo  event.ID `json:"up_to"`
-	// Lost is the number of lost entries; with Exact unset it is a lower bound.
+	// Lost is the number of lost entries; with Exact unset it is a lower bound,
+	// which may be 0 for a stream that was found gone.
 	Lost  uint64   `json:"lost"`
 	Exact bool     `json:"exact"`
 	Cause GapCause `json:"cause"`
