@@ -19,6 +19,8 @@ type Config struct {
 	Archive   Archive       `koanf:"archive" doc:"How streams are archived."`
 	Envelope  event.Mapping `koanf:"envelope" doc:"Names of the fields that make up an event's envelope, the most wanted first. Case and separators do not count; a list replaces the default names, and - alone says that there is no such field."`
 	Retention Retention     `koanf:"retention" doc:"How long the archive keeps what, and how it is tidied."`
+	Jobs      Jobs          `koanf:"jobs" doc:"How workers run jobs."`
+	Replay    Replay        `koanf:"replay" doc:"What replays may do."`
 	Log       Log           `koanf:"log" doc:"Logs, written to standard error."`
 	Metrics   Metrics       `koanf:"metrics" doc:"Prometheus metrics and health of a daemon."`
 }
@@ -116,6 +118,22 @@ type Compact struct {
 	TargetSize  Size     `koanf:"target_size" default:"256MiB" min:"64KiB" doc:"Size up to which the segments of an hour are merged into one."`
 	TargetCount int      `koanf:"target_count" default:"5000000" min:"1" doc:"Events up to which the segments of an hour are merged into one."`
 	MinAge      Duration `koanf:"min_age" default:"1h" min:"0s" doc:"Segments younger than this are left alone."`
+}
+
+// Jobs says how workers run jobs.
+type Jobs struct {
+	Concurrency int      `koanf:"concurrency" default:"4" min:"1" doc:"Jobs of one kind that a worker runs at once."`
+	PerTarget   int      `koanf:"per_target" default:"1" min:"1" doc:"Jobs that write to the same target at once, over all workers."`
+	Poll        Duration `koanf:"poll" default:"2s" min:"10ms" doc:"How often a worker looks for jobs, and for what people asked of the ones it runs."`
+	LeaseTTL    Duration `koanf:"lease_ttl" default:"15s" min:"100ms" doc:"How long a job stays unchanged until another worker takes it over; its worker renews it three times as often."`
+	KeepFailed  Duration `koanf:"keep_failed" default:"30d" min:"0s" doc:"How long a failed job can be retried before it is closed."`
+}
+
+// Replay says what replays may do.
+type Replay struct {
+	AllowHosts []string `koanf:"allow_hosts" default:"localhost,127.0.0.1,::1" doc:"Hosts that replays may write to over HTTP, to brokers or to another Redis: host, host:port or *.domain. The Redis of this configuration is always allowed."`
+	FilesDir   string   `koanf:"files_dir" doc:"Directory in which workers may write files; empty: none. A replay that runs in the foreground may write anywhere."`
+	Upcasters  string   `koanf:"upcasters" doc:"File or directory with upcasters, YAML."`
 }
 
 // Log says what is logged.

@@ -1,0 +1,140 @@
+package replay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// Sink is where a replay writes. It is used by one goroutine at a time, and
+// never again after an error that is not a *RejectedError.
+type Sink interface {
+	// Position returns the place up to which everything is written, by the
+	// sink's own record: zero when it has none. The replay goes on after it.
+	Position(ctx context.Context) (Position, error)
+	// Write writes a batch, in order. It returns nil only when all of it is
+	// there to stay. A sink that is exactly once skips what it has already.
+	//
+	// A *RejectedError says that the batch is dealt with but for some events
+	// which the target will never take. ErrUnavailable is wrapped when the
+	// target does not answer or asks for patience, ErrFenced when another worker
+	// has taken over; the batch may be written or not after these.
+	Write(ctx context.Context, b *Batch) error
+	// Close ends the sink without writing anything more. It may be called twice.
+	Close() error
+}
+
+// Finisher is a Sink with something to do when all has been written, such as
+// restoring a stream's counters.
+type Finisher interface {
+	// Finish may be called again after a crash.
+	Finish(ctx context.Context) error
+}
+
+// Presser is a Sink that can tell how far its readers are behind.
+type Presser interface {
+	// Pressure returns why the replay should hold, "" when it need not.
+	Pressure(ctx context.Context) (string, error)
+}
+
+// Batch is a run of a replay's events in order, transformed, as sinks get them.
+// It is valid until Write returns.
+type Batch struct {
+	event.Batch
+	Origins []Origin // one for each event
+}
+
+// Origin is where an event of a Batch comes from.
+type Origin struct {
+	Position
+	Stream string // its name
+	// EventID and Key are the event's own ID and its aggregate's, "" when it
+	// has none: for idempotency and for order by key.
+	EventID, Key string
+}
+
+var (
+	// ErrUnavailable is wrapped by a Sink whose target is down: trying again
+	// later may help.
+	ErrUnavailable = errors.New("target is unavailable")
+	// ErrFenced is wrapped by a Sink that met a higher epoch: another worker has
+	// the job, and nothing more may be written.
+	ErrFenced = errors.New("another worker has taken the replay over")
+)
+
+// RejectedError names the events of a batch that the target will never take.
+type RejectedError struct{ Events []Rejection }
+
+// Rejection is one of them.
+type Rejection struct {
+	Index    int // in the batch
+	Attempts int
+	Err      error
+}
+
+func (e *RejectedError) Error() string {
+	if len(e.Events) == 0 {
+		return "no events rejected"
+	}
+	return fmt.Sprintf("%d events rejected, the first: %v", len(e.Events), e.Events[0].Err)
+}
+
+// SinkSpec names a kind of sink and its options, which only that kind knows.
+type SinkSpec struct {
+	Type    string          `json:"type"`
+	Options json.RawMessage `json:"options,omitempty"`
+}
+
+// Guarantee is what a sink promises for a replay that crashes.
+type Guarantee string
+
+// The guarantees.
+const (
+	ExactlyOnce Guarantee = "exactly once"
+	AtLeastOnce Guarantee = "at least once" // at most a batch is repeated
+)
+
+// SinkKind makes sinks of one type. One file in package sink is one SinkKind.
+type SinkKind interface {
+	// Type is the SinkSpec.Type: "redis".
+	Type() string
+	// Parse makes the options of a target on the command line, what follows
+	// "type:" (or a whole URL): "redis:{stream}:copy". The options given with it
+	// win. Unknown options are errors that list the known ones.
+	Parse(target string, options map[string]string) (json.RawMessage, error)
+	// Check looks at a replay before it is created, without writing: options,
+	// hosts that are allowed, a target that can be reached and takes it.
+	Check(ctx context.Context, o Opening) (Target, error)
+	// Open opens a sink for one attempt, and takes the target over from every
+	// attempt with a lower epoch: when it returns, those can write nothing more
+	// where the Guarantee is ExactlyOnce.
+	Open(ctx context.Context, o Opening) (Sink, error)
+	// Clean removes what a replay keeps at the target beside the events, such as
+	// its checkpoints, after it has ended.
+	Clean(ctx context.Context, o Opening) error
+}
+
+// Target describes what a replay would write to.
+type Target struct {
+	// Key identifies it among jobs; see jobs.Job.Target.
+	Key         string
+	Description string // for people: "streams {stream}:copy on redis localhost:6379"
+	Guarantee   Guarantee
+	Warnings    []string
+}
+
+// Opening is what a SinkKind gets to know of a replay.
+type Opening struct {
+	Replay  string // the job's ID; "" in Check
+	Epoch   uint64
+	Options json.RawMessage
+	Streams []StreamRange // the selected streams, by Position.Stream
+	Whole   bool          // no filter, no limit, no transform: the range is replayed as it was
+	BackPressure
+	Retry  RetryPolicy
+	Logger *slog.Logger
+}
