@@ -2,7 +2,10 @@ package replay
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -30,8 +33,51 @@ func (p Position) IsZero() bool { return p == Position{} }
 
 // Append appends p's text to b: "ms/stream/incarnation/id".
 func (p Position) Append(b []byte) []byte {
-	return p.ID.Append(fmt.Appendf(b, "%d/%d/%d/", p.Ms, p.Stream, p.Incarnation))
+	b = append(strconv.AppendUint(b, p.Ms, 10), '/')
+	b = append(strconv.AppendInt(b, int64(p.Stream), 10), '/')
+	b = append(strconv.AppendInt(b, int64(p.Incarnation), 10), '/')
+	return p.ID.Append(b)
 }
 
 // String returns p's text, which ParsePosition reads.
 func (p Position) String() string { return string(p.Append(nil)) }
+
+// ErrInvalidPosition is what ParsePosition wraps for text that is not a Position.
+var ErrInvalidPosition = errors.New("invalid replay position")
+
+// ParsePosition reads what String gives.
+func ParsePosition(text string) (Position, error) {
+	bad := func(err error) (Position, error) {
+		return Position{}, fmt.Errorf("%w %q: %w", ErrInvalidPosition, text, err)
+	}
+	parts := strings.Split(text, "/")
+	if len(parts) != 4 {
+		return bad(fmt.Errorf("it has %d parts, not ms/stream/incarnation/id", len(parts)))
+	}
+	ms, err := strconv.ParseUint(parts[0], 10, 64)
+	if err != nil {
+		return bad(err)
+	}
+	stream, err := strconv.ParseUint(parts[1], 10, 31)
+	if err != nil {
+		return bad(err)
+	}
+	incarnation, err := strconv.ParseUint(parts[2], 10, 31)
+	if err != nil {
+		return bad(err)
+	}
+	id, err := event.ParseID(parts[3])
+	if err != nil {
+		return bad(err)
+	}
+	return Position{Ms: ms, Stream: int(stream), Incarnation: int(incarnation), ID: id}, nil
+}
+
+// MarshalText gives p as String does.
+func (p Position) MarshalText() ([]byte, error) { return p.Append(nil), nil }
+
+// UnmarshalText reads what MarshalText gives.
+func (p *Position) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePosition(string(text))
+	return err
+}
