@@ -434,7 +434,7 @@ func firstLines(b []byte) []byte {
 func (h *harness) swapEvents(dir string, seg Segment) {
 	h.t.Helper()
 	ctx := context.Background()
-	src, err := h.a.openSegment(ctx, dir, &seg, selection{})
+	src, err := h.a.openSegment(ctx, h.a.store, dir, &seg, selection{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -156,7 +156,9 @@ func (r *planReader) recycle(b *event.Batch) {
 
 func (r *planReader) read(ctx context.Context, f *fetch) (err error) {
 	spec := &r.p.spec
-	src, err := r.p.a.openSegment(ctx, incarnationDir(spec.Stream, f.segment.Incarnation), &f.segment.Segment, selection{spec.Range, spec.Filter})
+	dir := incarnationDir(spec.Stream, f.segment.Incarnation)
+	store := countingStore{r.p.a.store, &r.p.fetched}
+	src, err := r.p.a.openSegment(ctx, store, dir, &f.segment.Segment, selection{spec.Range, spec.Filter})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync/atomic"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -31,8 +32,9 @@ type Plan struct {
 
 	Totals PlanTotals
 
-	a    *Archive
-	spec PlanSpec
+	a       *Archive
+	spec    PlanSpec
+	fetched atomic.Int64
 }
 
 // PlanTotals count what a plan will read.

@@ -25,22 +25,23 @@ type selection struct {
 	filter *event.Matcher // nil: all
 }
 
-// openSegment opens a segment. The source may leave out events that the
-// selection does not want, but need not: it reads less where the format can.
-func (a *Archive) openSegment(ctx context.Context, dir string, seg *Segment, sel selection) (source, error) {
+// openSegment opens a segment that lies on the store. The source may leave out
+// events that the selection does not want, but need not: it reads less where
+// the format can.
+func (a *Archive) openSegment(ctx context.Context, store objectstore.Reader, dir string, seg *Segment, sel selection) (source, error) {
 	key := dir + seg.Key
 	if seg.Version > formatVersions[seg.Format] {
 		return nil, &NewerVersionError{Object: key, Found: seg.Version, Supported: formatVersions[seg.Format]}
 	}
 	switch seg.Format {
 	case JSONL:
-		body, _, err := a.store.Get(ctx, key, objectstore.ByteRange{})
+		body, _, err := store.Get(ctx, key, objectstore.ByteRange{})
 		if err != nil {
 			return nil, goneIfNotFound(key, err)
 		}
 		return newJSONLSource(body, body)
 	case Parquet:
-		return newParquetSource(newBlockReader(ctx, a.store, key, seg.Bytes), seg.Bytes, parquet.ReadSpec{
+		return newParquetSource(newBlockReader(ctx, store, key, seg.Bytes), seg.Bytes, parquet.ReadSpec{
 			Range: sel.span, Matcher: sel.filter, Mapping: a.opts.Mapping,
 		})
 	default:
