@@ -13,6 +13,12 @@ var (
 	// ErrChanged is wrapped when the job is no longer what Change.IfMatch says.
 	ErrChanged = errors.New("job has changed")
 
+	// ErrKeyReused is wrapped by Create when the idempotency key was used with
+	// another request.
+	ErrKeyReused = errors.New("idempotency key was used for another request")
+	// ErrHeld is wrapped by RunOne when another worker has the job.
+	ErrHeld = errors.New("another worker has the job")
+
 	// What context.Cause gives of the context of an engine that is to stop. Run
 	// then returns as soon as it can, with an error that wraps the cause.
 

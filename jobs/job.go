@@ -7,14 +7,14 @@ import (
 
 // State is where a job is in its life:
 //
-//	          ┌──────────── retry ────────────┐
-//	          ▼                               │
-//	 ──► pending ──► running ──► succeeded    │
-//	      │  ▲        │  │ │                  │
-//	      │  │resume  │  │ └──────────────► failed
-//	      │  └─ paused ◄─┘                    │
-//	      │        │                          │
-//	      └────────┴──► cancelling ──► cancelled
+//	         ┌──────────── retry ────────────┐
+//	         ▼                               │
+//	──► pending ──► running ──► succeeded    │
+//	     │  ▲        │  │ │                  │
+//	     │  │resume  │  │ └──────────────► failed
+//	     │  └─ paused ◄─┘                    │
+//	     │        │                          │
+//	     └────────┴──► cancelling ──► cancelled
 //
 // A worker makes pending running, and running succeeded, failed, paused (the
 // engine asked for a person) or pending again (an attempt failed in a way that
@@ -55,7 +55,7 @@ type Job struct {
 	Epoch uint64 `json:"epoch"`
 	Lease *Lease `json:"lease,omitempty"` // of the worker that has it; nil when none has
 	// Attempt counts the attempts that failed since the job was created,
-	// resumed or retried; NotBefore is when the next may begin.
+	// resumed or retried, or last got on; NotBefore is when the next may begin.
 	Attempt   int       `json:"attempt"`
 	NotBefore time.Time `json:"not_before,omitzero"`
 	LastError *Failure  `json:"last_error,omitempty"`
@@ -74,8 +74,15 @@ type Job struct {
 	EndedAt   time.Time `json:"ended_at,omitzero"`  // succeeded, failed or cancelled
 	ClosedAt  time.Time `json:"closed_at,omitzero"` // nothing changes it any more
 
+	// Nonce is another one in every revision: by it a writer knows its own write,
+	// of which the answer was lost, from somebody else's.
+	Nonce string `json:"nonce"`
+
 	// ETag identifies this revision, for Change.IfMatch. It is not in the document.
 	ETag string `json:"-"`
+	// Damaged says why the document cannot be used; only List sets it, and
+	// nothing else but ID is set then.
+	Damaged error `json:"-"`
 }
 
 // MaxLog bounds Job.Log.
