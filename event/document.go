@@ -22,6 +22,7 @@ func (x *Extractor) embedded(f *form, e *Event, env *Envelope) bool {
 	}
 	f.embedded.fill(e, env)
 	x.text = x.text[:0]
+	env.at = [NumAttributes]int{}
 	for a, value := range found.values {
 		if value == nil || env.has&(1<<a) != 0 {
 			continue
@@ -30,8 +31,9 @@ func (x *Extractor) embedded(f *form, e *Event, env *Envelope) bool {
 			value, x.text = unquote(value, x.text)
 		}
 		env.Set(Attribute(a), value)
+		env.at[a] = found.at[a]
 	}
-	env.document, env.payloadAt = doc, found.payloadAt
+	env.document, env.payloadAt = doc, found.at[Payload]
 	if found.values[Payload] == nil {
 		env.payloadAt = 0
 		env.Set(Payload, doc)
@@ -46,9 +48,9 @@ func isCloudEvents(contentType []byte) bool {
 
 // members are the attributes that a document has, as they are written.
 type members struct {
-	values    [NumAttributes][]byte // nil where there is none
-	rank      [NumAttributes]int
-	payloadAt int // offset in the document
+	values [NumAttributes][]byte // nil where there is none
+	at     [NumAttributes]int    // their offsets in the document
+	rank   [NumAttributes]int
 }
 
 // scan finds the attributes among the top-level members of doc; false when doc
@@ -76,9 +78,7 @@ func (x *Extractor) scan(doc []byte, found *members) bool {
 			}
 		}
 		found.values[t.attribute], found.rank[t.attribute] = doc[s.from:s.to:s.to], t.rank
-		if t.attribute == Payload {
-			found.payloadAt = s.from
-		}
+		found.at[t.attribute] = s.from
 	}
 	return s.complete
 }

@@ -14,6 +14,9 @@ type Envelope struct {
 
 	document  []byte // the whole-JSON value that Payload lies in, or nil
 	payloadAt int    // offset of Payload in document
+	// at are the offsets of the attributes that members of document give; 0:
+	// it is none of those.
+	at [NumAttributes]int
 }
 
 // Get returns the raw value of an attribute, and whether the event has one. Of
@@ -45,6 +48,18 @@ func (v *Envelope) Splice() (prefix, suffix []byte, ok bool) {
 	}
 	end := v.payloadAt + len(v.values[Payload])
 	return v.document[:v.payloadAt:v.payloadAt], v.document[end:], true
+}
+
+// Member returns, for an event that lies in a JSON document, where in the
+// field's value an attribute is written: value[from:to], with the quotes of a
+// string. !ok where no member of the document gives the attribute.
+func (v *Envelope) Member(a Attribute) (from, to int, ok bool) {
+	if v.document == nil || v.at[a] == 0 {
+		return 0, 0, false
+	}
+	s := jsonScanner{doc: v.document, at: v.at[a]}
+	ok = s.value()
+	return v.at[a], s.at, ok
 }
 
 // AggregateVersion returns the aggregate's version; !ok when the event has none

@@ -119,28 +119,39 @@ func loaders() map[string]func(*subject, *Event, *Envelope) {
 // CompilePredicate compiles a condition. Unknown names, wrong types and syntax
 // are errors that show the position.
 func CompilePredicate(text string) (*Predicate, error) {
-	options := []expr.Option{expr.Env(&subject{}), expr.AsBool()}
+	program, used, err := compile(text, expr.Env(&subject{}), expr.AsBool())
+	if err != nil {
+		return nil, fmt.Errorf("compile predicate: %w", err)
+	}
+	return &Predicate{program: program, loads: loadsOf(used), payload: used["payload"] || used["fields"]}, nil
+}
+
+// compile compiles a text in which nil is safe, and tells the names of a
+// subject that it uses.
+func compile(text string, options ...expr.Option) (program *vm.Program, used map[string]bool, err error) {
 	// Once as it stands: calls that patches put in are not checked inside.
 	if _, err := expr.Compile(text, options...); err != nil {
-		return nil, fmt.Errorf("compile predicate: %w", err)
+		return nil, nil, err
 	}
 	names := &nameCollector{loaders: loaders(), used: make(map[string]bool)}
 	options = append(options, expr.Patch(names), expr.Patch(nilSafety{}))
 	for name, f := range nilSafeFunctions() {
 		options = append(options, expr.Function(name, f.call, f.signature))
 	}
-	program, err := expr.Compile(text, options...)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("compile predicate: %w", err)
-	case names.wholeEnv:
-		return nil, errors.New("compile predicate: unknown name $env: name what it should hold")
+	program, err = expr.Compile(text, options...)
+	if err == nil && names.wholeEnv {
+		err = errors.New("unknown name $env: name what it should hold")
 	}
-	p := &Predicate{program: program, payload: names.used["payload"] || names.used["fields"]}
-	for name := range names.used {
-		p.loads = append(p.loads, names.loaders[name])
+	return program, names.used, err
+}
+
+// loadsOf returns the loaders of names.
+func loadsOf(used map[string]bool) (loads []func(*subject, *Event, *Envelope)) {
+	all := loaders()
+	for name := range used {
+		loads = append(loads, all[name])
 	}
-	return p, nil
+	return loads
 }
 
 // Match reports whether the condition holds for an event with that envelope.
