@@ -28,7 +28,8 @@ type Batch struct {
 
 // Batches gives the planned events in order, in runs of about a thousand or a
 // MiB, while the next segments are read ahead. A batch is valid until the next
-// step. Breaking early ends all reading before the loop is left.
+// step; to keep its events without copying them, swap it with another Batch.
+// Breaking early ends all reading before the loop is left.
 func (p *Plan) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

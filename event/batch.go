@@ -93,6 +93,18 @@ func (b *Batch) Truncate(n int) {
 	b.ids, b.first = b.ids[:n], b.first[:n]
 }
 
+// Slice returns events [from, to) as a batch that shares b's memory: it is valid
+// as long as b is, and not to be filled.
+func (b *Batch) Slice(from, to int) Batch {
+	if from >= to {
+		return Batch{}
+	}
+	return Batch{
+		Buf: b.Buf, ids: b.ids[from:to:to], first: b.first[from:to:to],
+		spans: b.spans[:b.spanEnd(to-1)], bytes: b.RangeBytes(from, to),
+	}
+}
+
 // Event fills e with event i, reusing e.Fields. The fields' bytes are those of
 // the batch: they are valid until it is Reset.
 func (b *Batch) Event(i int, e *Event) {

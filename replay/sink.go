@@ -20,9 +20,11 @@ type Sink interface {
 	// there to stay. A sink that is exactly once skips what it has already.
 	//
 	// A *RejectedError says that the batch is dealt with but for some events
-	// which the target will never take. ErrUnavailable is wrapped when the
-	// target does not answer or asks for patience, ErrFenced when another worker
-	// has taken over; the batch may be written or not after these.
+	// which the target will never take; with Unwritten set, that nothing of it
+	// was written, and then the rest of it is offered again. ErrUnavailable is
+	// wrapped when the target does not answer or asks for patience, ErrFenced
+	// when another worker has taken over; the batch may be written or not after
+	// these.
 	Write(ctx context.Context, b *Batch) error
 	// Close ends the sink without writing anything more. It may be called twice.
 	Close() error
@@ -41,6 +43,20 @@ type Presser interface {
 	Pressure(ctx context.Context) (string, error)
 }
 
+// Recorder is a Sink that may keep a record of its own with what it writes. If it
+// does not, or is no Recorder, the replay saves its job after every 1000 events
+// and every second, so that a crash repeats no more than what came since.
+type Recorder interface {
+	// Records reports whether a crash repeats nothing of what was written.
+	Records() bool
+}
+
+// Keyer is a Sink that may want Origin.EventID and Origin.Key, which take time
+// to find: they are empty for every other sink.
+type Keyer interface {
+	WantsKeys() bool
+}
+
 // Batch is a run of a replay's events in order, transformed, as sinks get them.
 // It is valid until Write returns.
 type Batch struct {
@@ -53,7 +69,7 @@ type Origin struct {
 	Position
 	Stream string // its name
 	// EventID and Key are the event's own ID and its aggregate's, "" when it
-	// has none: for idempotency and for order by key.
+	// has none: for idempotency and for order by key. See Keyer.
 	EventID, Key string
 }
 
@@ -66,8 +82,15 @@ var (
 	ErrFenced = errors.New("another worker has taken the replay over")
 )
 
-// RejectedError names the events of a batch that the target will never take.
-type RejectedError struct{ Events []Rejection }
+// RejectedError names the events of a batch that the target will never take, in
+// the batch's order.
+type RejectedError struct {
+	Events []Rejection
+	// Unwritten says that nothing of the batch was written. A sink that keeps a
+	// Position rejects only in this way: were its Position beyond an event that
+	// is not among the dead letters yet, a crash would lose the event.
+	Unwritten bool
+}
 
 // Rejection is one of them.
 type Rejection struct {
