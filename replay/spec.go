@@ -88,6 +88,10 @@ type StreamRange struct {
 	// replay was created: what is beyond does not belong to it, unless it follows.
 	Incarnation int      `json:"incarnation"`
 	Head        event.ID `json:"head"`
+	// EntriesAdded is how many entries Redis had ever added to the stream up to
+	// Head (archive.Commit.EntriesAdded of that incarnation); 0 if not known. A
+	// sink that restores the stream gives it this count again.
+	EntriesAdded uint64 `json:"entries_added,omitempty"`
 }
 
 // Frozen is a Spec resolved: what a replay reads, fixed when it is created and
@@ -102,6 +106,9 @@ type Frozen struct {
 	// Upcasters is the digest of the upcasters that apply: an attempt with others
 	// is refused, because it would send other events.
 	Upcasters string `json:"upcasters,omitempty"`
+	// Warnings say what the one who asked may not expect: streams without events
+	// in the range, entries that were lost.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // FrozenVersion is the version of Frozen that this program writes.
