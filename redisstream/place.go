@@ -68,3 +68,13 @@ func (c *Client) history(ctx context.Context) (string, error) {
 	}
 	return parseServerInfo(text)["master_replid"], nil
 }
+
+// Hosts returns the host:port of everything that the configuration connects to
+// first: the server, the Sentinels or the cluster nodes that it names.
+func (c Config) Hosts() ([]string, error) {
+	resolved, err := c.resolve()
+	if err != nil {
+		return nil, err
+	}
+	return resolved.Addrs, nil
+}
