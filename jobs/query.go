@@ -1,6 +1,9 @@
 package jobs
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Query selects jobs. Every field that is set narrows it; the zero value
 // selects all.
@@ -14,11 +17,37 @@ type Query struct {
 	Limit int // at most so many; 0: all
 }
 
-// Change is a person's request to change a job.
-type Change struct {
-	By     string // who asks; kept in the job's log
-	Reason string // why; becomes Job.StateReason
-	// IfMatch, if set, is the ETag that the job must still have; else the error
-	// wraps ErrChanged. A worker changes the ETag every few seconds.
-	IfMatch string
+// wants says whether what a key tells is selected.
+func (q *Query) wants(e entry) bool {
+	created := Created(e.id)
+	switch {
+	case q.After != "" && e.id >= q.After:
+		return false
+	case !q.Since.IsZero() && created.Before(q.Since), !q.Until.IsZero() && !created.Before(q.Until):
+		return false
+	case e.kind == "": // active: only the document tells
+		return true
+	}
+	return q.selects(e.kind, e.state)
+}
+
+func (q *Query) selects(kind string, state State) bool {
+	return (len(q.Kinds) == 0 || slices.Contains(q.Kinds, kind)) &&
+		(len(q.States) == 0 || slices.Contains(q.States, state))
+}
+
+// matches says whether a job is selected, whose key is.
+func (q *Query) matches(j *Job) bool {
+	if j.Damaged != nil {
+		return len(q.Kinds) == 0 && len(q.States) == 0 && q.Target == "" && q.Name == "" && q.CreatedBy == ""
+	}
+	return q.selects(j.Kind, j.State) &&
+		(q.Target == "" || q.Target == j.Target) &&
+		(q.Name == "" || q.Name == j.Name) &&
+		(q.CreatedBy == "" || q.CreatedBy == j.CreatedBy)
+}
+
+// ended says whether ended jobs can be among the selected ones.
+func (q *Query) ended() bool {
+	return len(q.States) == 0 || slices.ContainsFunc(q.States, State.Ended)
 }

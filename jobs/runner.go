@@ -2,7 +2,12 @@ package jobs
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,8 +19,8 @@ type RunnerOptions struct {
 	Engines map[string]Engine
 	// Worker names this process in leases and logs; default host-pid-random.
 	Worker string
-	// Concurrency is how many jobs of one kind run at once in this Runner;
-	// default 4. Kinds overrides it for single kinds.
+	// Concurrency is how many jobs of one kind Run runs at once; default 4.
+	// Kinds overrides it for single kinds.
 	Concurrency int
 	Kinds       map[string]int
 	// PerTarget is how many jobs of one Target run at once, over all workers
@@ -37,29 +42,151 @@ type RunnerOptions struct {
 	Registerer prometheus.Registerer // of metrics reservoir_jobs_…; nil: none
 }
 
+func (o *RunnerOptions) complete() error {
+	if len(o.Engines) == 0 {
+		return errors.New("jobs: RunnerOptions.Engines is empty: give it an engine for every kind of job that it is to run")
+	}
+	if o.Worker == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown"
+		}
+		o.Worker = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
+	}
+	defaults := []struct {
+		name  string
+		value *int
+		other int
+	}{{"Concurrency", &o.Concurrency, 4}, {"PerTarget", &o.PerTarget, 1}, {"MaxAttempts", &o.MaxAttempts, 10}}
+	for _, d := range defaults {
+		if *d.value < 0 {
+			return fmt.Errorf("jobs: RunnerOptions.%s is %d: it must be 1 or more, or 0 for %d", d.name, *d.value, d.other)
+		}
+		if *d.value == 0 {
+			*d.value = d.other
+		}
+	}
+	durations := []struct {
+		name  string
+		value *time.Duration
+		other time.Duration
+	}{{"LeaseTTL", &o.LeaseTTL, 15 * time.Second}, {"Poll", &o.Poll, 2 * time.Second}}
+	for _, d := range durations {
+		if *d.value < 0 {
+			return fmt.Errorf("jobs: RunnerOptions.%s is %v: it must be positive, or 0 for %v", d.name, *d.value, d.other)
+		}
+		if *d.value == 0 {
+			*d.value = d.other
+		}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// limit is how many jobs of a kind run at once.
+func (o *RunnerOptions) limit(kind string) int {
+	if n, ok := o.Kinds[kind]; ok {
+		return n
+	}
+	return o.Concurrency
+}
+
 // Runner runs jobs: it takes the ones that wait, takes over those whose worker
 // died, and keeps the ended ones in order. Make it with NewRunner.
 type Runner struct {
-	store *Store
-	opts  RunnerOptions
+	store   *Store
+	opts    RunnerOptions
+	metrics *metrics
+	slots   *slots
+	running running
 }
 
 // NewRunner returns a Runner, which does nothing until Run or RunOne.
 func NewRunner(store *Store, opts RunnerOptions) (*Runner, error) {
-	return &Runner{store, opts}, nil
+	if store == nil {
+		return nil, errors.New("jobs: the store of a Runner is nil")
+	}
+	if err := opts.complete(); err != nil {
+		return nil, err
+	}
+	return &Runner{
+		store: store, opts: opts, metrics: newMetrics(opts.Registerer),
+		slots: newSlots(store, opts),
+	}, nil
 }
 
-// Run runs jobs until ctx ends. Then it stops its engines with ErrShutdown as the
-// cause, waits for them, and gives their jobs back; it returns nil. What fails
-// on the object store is logged and tried again.
-func (r *Runner) Run(ctx context.Context) error { return errMissing }
+// Run runs jobs until ctx ends. Then it stops its engines with ErrShutdown as
+// the cause, waits for them, and gives their jobs back; it returns nil. What
+// fails on the object store is logged and tried again. It may be called again
+// when it has returned.
+func (r *Runner) Run(ctx context.Context) error {
+	s := newScanner(r)
+	defer s.sessions.Wait()
+	for {
+		if err := s.scan(ctx); err != nil && ctx.Err() == nil {
+			r.metrics.errors.Inc()
+			r.opts.Logger.Warn("could not look for jobs; trying again", "error", err)
+		}
+		timer := time.NewTimer(r.opts.Poll)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		case <-s.ended: // there is room for another job
+			timer.Stop()
+		}
+	}
+}
 
-// RunOne runs one job here and now, whatever Concurrency says, and returns it
-// when it succeeded, failed, was paused or cancelled, which is no error. A paused
-// job is resumed by it. Attempts that fail in a way that may pass are repeated.
-//
-// Where another worker has the job, RunOne waits for LeaseTTL whether that one
-// still lives: if so, the error wraps ErrHeld; if not, it takes the job over.
-// It waits for as long as other jobs of the same Target leave no room. When ctx ends,
-// the job is given back, pending, and the error is that of ctx.
-func (r *Runner) RunOne(ctx context.Context, id string) (*Job, error) { return nil, errMissing }
+// running are the jobs that a Runner has in hand.
+type running struct {
+	mu   sync.Mutex
+	jobs map[string]string // kind by ID
+}
+
+// add notes a job, unless it is there already, or limit of its kind are.
+func (r *running) add(id, kind string, limit int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.jobs[id]; there || r.count(kind) >= limit {
+		return false
+	}
+	if r.jobs == nil {
+		r.jobs = map[string]string{}
+	}
+	r.jobs[id] = kind
+	return true
+}
+
+func (r *running) has(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, there := r.jobs[id]
+	return there
+}
+
+// full says whether limit jobs of a kind are there.
+func (r *running) full(kind string, limit int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count(kind) >= limit
+}
+
+func (r *running) count(kind string) int {
+	n := 0
+	for _, k := range r.jobs {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *running) remove(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.jobs, id)
+}
