@@ -93,21 +93,24 @@ func (d *Edit) apply(r *Rule) error {
 			return &stepError{fmt.Sprintf("step %d, %s", i+1, &r.steps[i]), err}
 		}
 	}
-	if err := d.setAttribute(event.Type, r.toType()); err != nil {
-		return err
+	to := [...]struct {
+		attribute event.Attribute
+		old, now  string
+	}{{event.Type, r.Type, r.toType()}, {event.SchemaVersion, r.From, r.toVersion()}}
+	for _, t := range to {
+		if got, _ := d.Attribute(t.attribute); string(got) != t.old && string(got) != t.now {
+			return fmt.Errorf("a step changed what %s is read from: a rule changes that itself, by its to and its type step", t.attribute)
+		}
 	}
-	if err := d.setAttribute(event.SchemaVersion, r.toVersion()); err != nil {
-		return err
+	for _, t := range to {
+		if err := d.setAttribute(t.attribute, t.now); err != nil {
+			return err
+		}
 	}
-	return d.readBack(r)
-}
-
-// readBack makes sure that the event is what the rule says it is: else another
-// replay of it would go through the rule again.
-func (d *Edit) readBack(r *Rule) error {
-	for a, want := range map[event.Attribute]string{event.Type: r.toType(), event.SchemaVersion: r.toVersion()} {
-		if got, ok := d.Attribute(a); string(got) != want && (ok || want != "") {
-			return fmt.Errorf("afterwards its %s reads %q, not %q: a step changed the field or member that it comes from", a, got, want)
+	// Else another replay of the event would take it through the rule again.
+	for _, t := range to {
+		if got, _ := d.Attribute(t.attribute); string(got) != t.now {
+			return fmt.Errorf("%s does not read %q once that is written: another field or member counts first", t.attribute, t.now)
 		}
 	}
 	return nil

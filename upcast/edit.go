@@ -318,7 +318,7 @@ func (d *Edit) fieldIndex(name string) int {
 // setAttribute writes an attribute where it lives, or adds it.
 func (d *Edit) setAttribute(a event.Attribute, value string) error {
 	d.sync()
-	if old, ok := d.env.Get(a); ok && string(old) == value {
+	if old, ok := d.env.Get(a); string(old) == value && (ok || value == "") {
 		return nil
 	}
 	if i := d.shape.Source[a]; i >= 0 {

@@ -63,10 +63,7 @@ func (s *Set) rule(env *event.Envelope) *Rule {
 	if !ok {
 		return nil
 	}
-	version, ok := env.Get(event.SchemaVersion)
-	if !ok {
-		version = nil // what Get returns then means nothing
-	}
+	version, _ := env.Get(event.SchemaVersion) // none is as good as an empty one
 	return versions[string(version)]
 }
 
