@@ -1,0 +1,84 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+)
+
+// None is what handlers get for a transaction where there is none.
+type None struct{}
+
+// AtLeastOnce returns a Store for handlers that write elsewhere: positions, leases
+// and dead letters are kept in s, and the position moves after the handlers are done.
+// After a crash the events that were handled since the last commit, up to
+// Config.Batch of them, are handled again: see Record.Key for how to tell.
+func AtLeastOnce[Tx any](s Store[Tx]) Store[None] { return &atLeastOnce[Tx]{s, s} }
+
+type atLeastOnce[Tx any] struct {
+	keeper
+	store Store[Tx]
+}
+
+func (s *atLeastOnce[Tx]) begin(_ context.Context, l lease) (transaction[None], error) {
+	return &afterwards[Tx]{store: s.store, lease: l}, nil
+}
+
+// afterwards is a transaction that begins when it is to be committed.
+type afterwards[Tx any] struct {
+	store Store[Tx]
+	lease lease
+	events []keyed
+	dead  []*DeadLetter
+}
+
+type keyed struct {
+	record *Record
+	key string
+}
+
+func (t *afterwards[Tx]) next(ctx context.Context, r *Record, key string) (None, bool, error) {
+	t.events = append(t.events, keyed{r, key})
+	if key == "" {
+		return None{}, false, nil
+	}
+	again, err := t.store.seen(ctx, t.lease.consumer, key)
+	if again {
+		t.events = t.events[:len(t.events)-1]
+	}
+	return None{}, again, err
+}
+
+// undo forgets the event; what its handler has done elsewhere stays.
+func (t *afterwards[Tx]) undo() bool {
+	t.events = t.events[:len(t.events)-1]
+	return true
+}
+
+func (t *afterwards[Tx]) deadLetter(_ context.Context, d *DeadLetter) error {
+	t.dead = append(t.dead, d)
+	return nil
+}
+
+func (t *afterwards[Tx]) rollback() error { return nil }
+
+func (t *afterwards[Tx]) commit(ctx context.Context, from, to checkpoint) (err error) {
+	tx, err := t.store.begin(ctx, t.lease)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.rollback()) }()
+	for _, e := range t.events {
+		if e.key == "" {
+			continue
+		}
+		if _, _, err := tx.next(ctx, e.record, e.key); err != nil {
+			return err
+		}
+	}
+	for _, d := range t.dead {
+		if err := tx.deadLetter(ctx, d); err != nil {
+			return err
+		}
+	}
+	return tx.commit(ctx, from, to)
+}
