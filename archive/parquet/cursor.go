@@ -5,143 +5,112 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 
 	pq "github.com/parquet-go/parquet-go"
 
 	"github.com/reservoirhq/reservoir/event"
 )
 
-// cursor walks over the rows of one column chunk, a page at a time. Its fields
-// are the page's: a value is found with value(), in a byte array column, or in
-// numbers, at the index that row gives.
+// cursor walks over the rows of one column chunk, a page at a time. A value is
+// found with value(), in a byte array column, or in page.numbers, at the index
+// that row gives.
 type cursor struct {
-	column int
-	pages  *pq.FilePages
-	page   pq.Page
-
-	first int // row of the row group that the page begins with
-	rows  int // of the page
-	row   int // the next one in it
-	at    int // index of the row's first value, or of the next value there is
+	// Values are copied into a batch many at once: those of the rows that are
+	// being built, or a whole dictionary, once for a batch. What is at offset 0
+	// of texts then is at moved in the batch.
+	texts   values  // of a byte array page, or of its dictionary
+	indexes []int32 // in texts, of a page that uses the dictionary
+	moved   int
+	copied  bool
 
 	// Of an even page it is known how values and rows relate: stride values
 	// for each row, which is one or none. Of an uneven one levels tell.
 	uneven bool
 	stride int
 
-	definition []byte   // levels, nil where the column is required
-	repetition []byte   // levels, nil where the column is not repeated
-	level      int      // index of the row's first level, in repeated columns
-	numbers    []int64  // of an integer column
-	data       []byte   // of a byte array column, or of its dictionary
-	offsets    []uint32 // in data
-	indexes    []int32  // in offsets, of a page that uses the dictionary
-	// Values are copied into a batch many at once: those of the rows that are
-	// being built (copied), or a whole dictionary, once for a batch
-	// (generation). What is at offset 0 of data then is at moved in the batch.
-	copied     bool
-	generation uint64
-	moved      int
+	at    int // index of the row's first value, or of the next value there is
+	row   int // the next one in the page
+	level int // index of the row's first level, in repeated columns
+	first int // row of the row group that the page begins with
 
-	dictionary pq.Dictionary
-	fresh      bool // the dictionary is new, to whoever remembers its entries
+	pageReader
 }
 
-func (c *cursor) open(chunk *pq.FileColumnChunk, r io.ReaderAt, column int) {
-	*c = cursor{column: column, pages: chunk.PagesFrom(r)}
-}
-
-func (c *cursor) close() error {
-	if c.pages == nil {
-		return nil
-	}
-	pq.Release(c.page)
-	err := c.pages.Close()
-	c.pages, c.page = nil, nil
-	if err != nil {
-		return fmt.Errorf("close column %s: %w", columnNames[c.column], err)
-	}
-	return nil
+// open begins with a column chunk that lies at [from, to).
+func (c *cursor) open(file viewer, column int, from, to int64) {
+	c.pageReader.open(file, column, from, to)
+	c.first, c.row, c.page.rows, c.copied = 0, 0, 0, false
 }
 
 // load makes sure that there is a row in the page.
 func (c *cursor) load() error {
-	for c.row == c.rows {
-		pq.Release(c.page)
-		page, err := c.pages.ReadPage()
-		if err != nil {
-			c.page = nil
+	for c.row == c.page.rows {
+		c.first += c.page.rows
+		c.page.rows, c.row = 0, 0
+		if err := c.read(); err != nil {
 			if errors.Is(err, io.EOF) {
-				err = fmt.Errorf("%w: column %s ends before its row group", ErrInvalid, columnNames[c.column])
+				err = fmt.Errorf("%w: it ends before its row group", ErrInvalid)
 			}
 			return fmt.Errorf("read column %s: %w", columnNames[c.column], err)
 		}
-		c.use(page)
+		c.use(&c.page)
 	}
 	return nil
 }
 
-func (c *cursor) use(page pq.Page) {
-	c.first += c.rows
-	c.page = page
-	c.rows, c.row, c.at, c.level = int(page.NumRows()), 0, 0, 0
-	c.definition, c.repetition = page.DefinitionLevels(), page.RepetitionLevels()
-	c.numbers, c.indexes = nil, nil
-	switch nulls := page.NumNulls(); {
-	case nulls == 0 && c.repetition == nil:
+func (c *cursor) use(p *page) {
+	c.row, c.at, c.level = 0, 0, 0
+	switch {
+	case p.nulls == 0 && len(p.repetition) == 0:
 		c.uneven, c.stride = false, 1
-	case nulls == page.NumValues():
+	case p.nulls == p.values:
 		c.uneven, c.stride = false, 0
 	default:
 		c.uneven, c.stride = true, 0
 	}
-	values := page.Data()
-	switch c.column {
-	case colIDMs, colIDSeq, colAggregateVersion, colOccurredAt:
-		c.numbers = values.Int64()
+	if p.indexed {
+		c.texts, c.indexes = c.dictionary, p.indexes
 		return
 	}
-	if d := page.Dictionary(); d != nil {
-		c.indexes = values.Int32()
-		if d != c.dictionary {
-			c.dictionary, c.fresh, c.generation = d, true, 0
-		}
-		entries := d.Page().Data()
-		c.data, c.offsets = entries.ByteArray()
-		return
-	}
-	c.data, c.offsets = values.ByteArray()
+	c.texts, c.indexes, c.copied = p.plain, nil, false
 }
 
 // null reports whether the row has no value.
-func (c *cursor) null() bool { return c.definition != nil && c.definition[c.row] == 0 }
+func (c *cursor) null() bool { return len(c.page.definition) > 0 && c.page.definition[c.row] == 0 }
 
 // maxShared is the size in bytes up to which a dictionary is copied whole.
 const maxShared = 16 << 10
 
-// copyTo makes sure that value i is in the batch of that generation, and
-// returns where. It may copy the values of the next n rows with it.
-func (c *cursor) copyTo(b *event.Batch, generation uint64, i, n int) (at, length int) {
+// add appends a field whose value is value i. It may copy the values of the next
+// n rows with it.
+func (c *cursor) add(b *event.Batch, name, nameLen, i, n int) {
+	if !c.copied {
+		c.copyTo(b, i, n)
+	}
+	if c.indexes != nil {
+		i = int(c.indexes[i])
+	}
+	from := c.texts.offsets[i]
+	b.AddSpan(name, nameLen, c.moved+int(from), int(c.texts.offsets[i+1]-c.texts.gap-from))
+}
+
+// copyTo copies value i, at least.
+func (c *cursor) copyTo(b *event.Batch, i, n int) {
+	var from, to uint32
 	switch {
 	case c.indexes == nil:
-		if !c.copied {
-			c.copied = true
-			from, to := c.offsets[i], c.offsets[c.end(i, n)]
-			c.moved = len(b.Buf) - int(from)
-			b.Buf = append(b.Buf, c.data[from:to]...)
-		}
-	case len(c.data) > maxShared:
-		value := c.value(i)
-		b.Buf = append(b.Buf, value...)
-		return len(b.Buf) - len(value), len(value)
+		from, to = c.texts.offsets[i], c.texts.offsets[c.end(i, n)]-c.texts.gap
+		c.copied = true
+	case len(c.texts.data) <= maxShared:
+		to = uint32(len(c.texts.data))
+		c.copied = true
 	default:
-		if i = int(c.indexes[i]); c.generation != generation {
-			c.generation, c.moved = generation, len(b.Buf)
-			b.Buf = append(b.Buf, c.data...)
-		}
+		i = int(c.indexes[i])
+		from, to = c.texts.offsets[i], c.texts.offsets[i+1]-c.texts.gap
 	}
-	from := c.offsets[i]
-	return c.moved + int(from), int(c.offsets[i+1] - from)
+	c.moved = len(b.Buf) - int(from)
+	b.Buf = append(b.Buf, c.texts.data[from:to]...)
 }
 
 // end returns the index after the values of n rows: of an even cursor from the
@@ -150,27 +119,36 @@ func (c *cursor) end(i, n int) int {
 	switch {
 	case !c.uneven:
 		return i + c.stride*n
-	case c.repetition == nil:
-		return c.at + n - bytes.Count(c.definition[c.row:c.row+n], []byte{0})
+	case len(c.page.repetition) == 0:
+		return c.at + n - bytes.Count(c.page.definition[c.row:c.row+n], []byte{0})
 	}
-	level := c.level
+	level, repetition := c.level, c.page.repetition
 	for ; n > 0; n-- {
-		for level++; level < len(c.repetition) && c.repetition[level] != 0; level++ {
+		for level++; level < len(repetition) && repetition[level] != 0; level++ {
 		}
 	}
-	return c.at + (level - c.level) - bytes.Count(c.definition[c.level:level], []byte{0})
+	return c.at + (level - c.level) - bytes.Count(c.page.definition[c.level:level], []byte{0})
 }
 
-// seek goes on to a later row of the row group, or stays where it is.
-func (c *cursor) seek(row int) error {
-	if row >= c.first+c.rows && row > c.first+c.row {
-		if err := c.pages.SeekToRow(int64(row)); err != nil {
-			return fmt.Errorf("seek in column %s: %w", columnNames[c.column], err)
+// seek goes on to a later row of the row group, or stays where it is. It needs
+// the places of the column chunk's pages.
+func (c *cursor) seek(row int, pages *pq.FileOffsetIndex) error {
+	if row >= c.first+c.page.rows {
+		if i := pageOf(pages, row); i >= 0 && pages.Offset(i) > c.off {
+			if err := c.jump(pages.Offset(i), pages.Offset(0)); err != nil {
+				return fmt.Errorf("read column %s: %w", columnNames[c.column], err)
+			}
+			c.first, c.row, c.page.rows = int(pages.FirstRowIndex(i)), 0, 0
 		}
-		c.first, c.rows, c.row = row, 0, 0
 	}
-	if err := c.load(); err != nil {
-		return err
+	for {
+		if err := c.load(); err != nil {
+			return err
+		}
+		if row < c.first+c.page.rows {
+			break
+		}
+		c.row = c.page.rows
 	}
 	if !c.uneven {
 		c.skip(row - c.first - c.row)
@@ -179,6 +157,11 @@ func (c *cursor) seek(row int) error {
 		c.next()
 	}
 	return nil
+}
+
+// pageOf returns the page that the row is in.
+func pageOf(pages *pq.FileOffsetIndex, row int) int {
+	return sort.Search(pages.NumPages(), func(i int) bool { return pages.FirstRowIndex(i) > int64(row) }) - 1
 }
 
 // skip goes on by n rows of an even page.
@@ -191,10 +174,10 @@ func (c *cursor) skip(n int) {
 // next goes on to the next row.
 func (c *cursor) next() {
 	switch {
-	case c.repetition != nil:
+	case len(c.page.repetition) > 0:
 		c.nextList()
 		return
-	case c.definition == nil || c.definition[c.row] != 0:
+	case len(c.page.definition) == 0 || c.page.definition[c.row] != 0:
 		c.at++
 	}
 	c.row++
@@ -205,16 +188,16 @@ func (c *cursor) value(i int) []byte {
 	if c.indexes != nil {
 		i = int(c.indexes[i])
 	}
-	return c.data[c.offsets[i]:c.offsets[i+1]]
+	return c.texts.value(i)
 }
 
 func (c *cursor) nextList() {
 	for {
-		if c.definition[c.level] != 0 {
+		if c.page.definition[c.level] != 0 {
 			c.at++
 		}
 		c.level++
-		if c.level == len(c.repetition) || c.repetition[c.level] == 0 {
+		if c.level == len(c.page.repetition) || c.page.repetition[c.level] == 0 {
 			break
 		}
 	}

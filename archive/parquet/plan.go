@@ -46,7 +46,7 @@ func (pc *planCache) get(c *cursor, k int) (*rowPlan, error) {
 	}
 	if c.fresh {
 		c.fresh = false
-		pc.byIndex = append(pc.byIndex[:0], make([]*rowPlan, len(c.offsets)-1)...)
+		pc.byIndex = append(pc.byIndex[:0], make([]*rowPlan, c.dictionary.len())...)
 	}
 	i := c.indexes[c.at+k]
 	if p := pc.byIndex[i]; p != nil {
@@ -78,6 +78,7 @@ type timeCache struct {
 	form   event.TimeForm
 	second int64
 	text   []byte // of the time, in this form; empty at first
+	digits int    // of its fraction that may be other than 0
 }
 
 // fractionAt is where the digits of a fraction are in RFC 3339.
@@ -91,17 +92,18 @@ func (tc *timeCache) append(b []byte, form event.TimeForm, micros int64) []byte 
 	if len(tc.text) == 0 || form != tc.form || second != tc.second {
 		tc.form, tc.second = form, second
 		tc.text = form.Append(tc.text[:0], micros)
+		for tc.digits = 0; tc.digits < 6 && tc.text[fractionAt-1] == '.' && tc.text[fractionAt+tc.digits]-'0' <= 9; {
+			tc.digits++
+		}
 		return append(b, tc.text...)
 	}
-	at := len(b)
+	at := len(b) + fractionAt
 	b = append(b, tc.text...)
-	if b[at+fractionAt-1] != '.' {
-		return b
-	}
-	fraction, scale := micros-second*1e6, int64(1e5)
-	for i := at + fractionAt; i < len(b) && b[i]-'0' <= 9 && scale > 0; i++ {
-		b[i] = byte('0' + fraction/scale%10)
-		scale /= 10
+	fraction := uint32(micros - second*1e6)
+	for i := range tc.digits {
+		fraction *= 10
+		b[at+i] = byte('0' + fraction/1e6)
+		fraction %= 1e6
 	}
 	return b
 }

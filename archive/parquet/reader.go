@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 
+	pq "github.com/parquet-go/parquet-go"
+
 	"github.com/reservoirhq/reservoir/event"
 )
 
@@ -31,14 +33,14 @@ type Reader struct {
 	group      int // the next row group
 	runs       []rows
 	cursors    [numColumns]cursor
-	open       bool
 	row        int // in the row group
 	plans      planCache
 	times      timeCache
 	uneven     [numColumns]*cursor // scratch of build
-	generation uint64
+	generation uint64              // the batch that is being filled
 	window     window
 	sliding    [numColumns]slidingWindow
+	pages      [numColumns]*pq.FileOffsetIndex // of the row group, if not all of it is wanted
 	err        error
 }
 
@@ -50,7 +52,8 @@ func (r *Reader) Close() error {
 	if r.err == nil {
 		r.err = errors.New("parquet reader is closed")
 	}
-	return r.closeGroup()
+	r.window, r.sliding, r.cursors = window{}, [numColumns]slidingWindow{}, [numColumns]cursor{}
+	return nil
 }
 
 // Read resets b and fills it with the next run of events, at least one and
@@ -64,6 +67,9 @@ func (r *Reader) Read(b *event.Batch) (err error) {
 	defer recoverInvalid(&err)
 	b.Reset()
 	r.generation++
+	for i := range r.cursors {
+		r.cursors[i].copied = false
+	}
 	for b.Len() == 0 {
 		if len(r.runs) == 0 {
 			if err := r.nextGroup(); err != nil {
@@ -85,7 +91,7 @@ func (r *Reader) fill(b *event.Batch) error {
 		if r.row < run.from {
 			r.row = run.from
 			for i := range r.cursors {
-				if err := r.cursors[i].seek(r.row); err != nil {
+				if err := r.seek(i); err != nil {
 					return err
 				}
 			}
@@ -114,7 +120,7 @@ func (r *Reader) loaded() (int, error) {
 		if err := c.load(); err != nil {
 			return 0, err
 		}
-		n = min(n, c.rows-c.row)
+		n = min(n, c.page.rows-c.row)
 	}
 	return n, nil
 }
@@ -129,7 +135,7 @@ func (r *Reader) build(b *event.Batch, n int) error {
 		}
 	}
 	for k := range n {
-		id := event.ID{Ms: uint64(ms.numbers[ms.at+k]), Seq: uint64(seq.numbers[seq.at+k])}
+		id := event.ID{Ms: uint64(ms.page.numbers[ms.at+k]), Seq: uint64(seq.page.numbers[seq.at+k])}
 		plan, err := r.plans.get(layout, k)
 		if err != nil {
 			return fmt.Errorf("%w: event %s: %w", ErrInvalid, id, err)
@@ -144,7 +150,7 @@ func (r *Reader) build(b *event.Batch, n int) error {
 		if !c.uneven {
 			c.skip(n)
 		}
-		c.copied = false
+		c.copied = c.copied && c.indexes != nil
 	}
 	r.row += n
 	return nil
@@ -167,22 +173,20 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 		at := len(b.Buf)
 		switch s.source {
 		case fromText:
-			at, length := c.copyTo(b, r.generation, c.at+k*c.stride, n-k)
-			b.AddSpan(name, len(s.name), at, length)
+			c.add(b, name, len(s.name), c.at+k*c.stride, n-k)
 			continue
 		case fromRest:
-			at, length := rest.copyTo(b, r.generation, restAt, n-k)
-			b.AddSpan(name, len(s.name), at, length)
+			rest.add(b, name, len(s.name), restAt, n-k)
 			restAt++
 			continue
 		case fromNumber:
-			b.Buf = strconv.AppendInt(b.Buf, c.numbers[c.at+k*c.stride], 10)
+			b.Buf = strconv.AppendInt(b.Buf, c.page.numbers[c.at+k*c.stride], 10)
 		case fromTime:
-			b.Buf = r.times.append(b.Buf, s.form, c.numbers[c.at+k*c.stride])
+			b.Buf = r.times.append(b.Buf, s.form, c.page.numbers[c.at+k*c.stride])
 		case fromPayload:
-			b.Buf = append(b.Buf, rest.value(restAt)...)
+			b.Buf = append(b.Buf, rest.texts.value(restAt)...)
 			b.Buf = append(b.Buf, c.value(c.at+k*c.stride)...)
-			b.Buf = append(b.Buf, rest.value(restAt+1)...)
+			b.Buf = append(b.Buf, rest.texts.value(restAt+1)...)
 			restAt += 2
 		}
 		b.AddSpan(name, len(s.name), at, len(b.Buf)-at)
@@ -192,9 +196,6 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 // nextGroup opens the next row group that may hold wanted events; io.EOF when
 // there is none.
 func (r *Reader) nextGroup() error {
-	if err := r.closeGroup(); err != nil {
-		return err
-	}
 	for ; r.group < len(r.file.groups); r.group++ {
 		runs, err := r.wanted(r.group)
 		if err != nil {
@@ -240,11 +241,6 @@ func (r *Reader) scan(group int, whole bool) (runs []rows, err error) {
 		columns = append(columns, colIDMs, colIDSeq)
 	}
 	cursors := make([]cursor, len(columns))
-	defer func() {
-		for i := range cursors {
-			err = errors.Join(err, cursors[i].close())
-		}
-	}()
 	for i, column := range columns {
 		if err := r.openColumn(&cursors[i], group, column); err != nil {
 			return nil, err
@@ -263,7 +259,7 @@ func (r *Reader) scan(group int, whole bool) (runs []rows, err error) {
 		}
 		if !whole && want {
 			ms, seq := &cursors[len(r.tests)], &cursors[len(r.tests)+1]
-			want = r.span.Contains(event.ID{Ms: uint64(ms.numbers[ms.at]), Seq: uint64(seq.numbers[seq.at])})
+			want = r.span.Contains(event.ID{Ms: uint64(ms.page.numbers[ms.at]), Seq: uint64(seq.page.numbers[seq.at])})
 		}
 		for i := range cursors {
 			cursors[i].next()
@@ -292,7 +288,7 @@ func (v *verdicts) passes(t *test, c *cursor) bool {
 		return t.may(c.value(c.at))
 	}
 	if c.fresh {
-		c.fresh, v.known = false, make([]int8, len(c.offsets)-1)
+		c.fresh, v.known = false, make([]int8, c.dictionary.len())
 	}
 	verdict := &v.known[c.indexes[c.at]]
 	if *verdict == 0 {
@@ -324,13 +320,13 @@ func (r *Reader) openColumn(c *cursor, group, column int) error {
 			return err
 		}
 	}
-	c.open(r.file.chunk(group, column), w, column)
+	c.open(w, column, from, to)
 	return nil
 }
 
 // openGroup opens all columns of a row group.
 func (r *Reader) openGroup(runs []rows) error {
-	r.runs, r.row, r.open = runs, 0, true
+	r.runs, r.row = runs, 0
 	low, high := r.file.extent(r.group, 0)
 	for column := range numColumns {
 		from, to := r.file.extent(r.group, column)
@@ -343,26 +339,46 @@ func (r *Reader) openGroup(runs []rows) error {
 			return fmt.Errorf("read row group: %w", err)
 		}
 		for column := range numColumns {
-			r.cursors[column].open(r.file.chunk(r.group, column), &r.window, column)
+			from, to := r.file.extent(r.group, column)
+			r.cursors[column].open(&r.window, column, from, to)
 		}
 	} else {
 		for column := range numColumns {
-			if err := r.openSteps(column, sparse); err != nil {
-				return err
-			}
+			r.openSteps(column, sparse)
 		}
 	}
 	if runs[0] == (rows{0, int(r.file.groups[r.group].Rows)}) {
 		return nil
 	}
 	for column := range numColumns {
-		// The library then knows where pages begin, and skips what is not
-		// wanted. Mostly this is in the file's tail, in memory.
-		if _, err := r.file.chunk(r.group, column).OffsetIndexFrom(&r.file.tail); err != nil {
+		// Where pages begin: mostly this is in the file's tail, in memory.
+		index, err := r.file.chunk(r.group, column).OffsetIndexFrom(&r.file.tail)
+		if err != nil {
 			return fmt.Errorf("%w: offset index of %s: %w", ErrInvalid, columnNames[column], err)
 		}
+		r.pages[column] = index
 	}
 	return nil
+}
+
+// seek goes on to r.row in a column. It may read ahead up to the last page that
+// this run needs, and such as later runs need that lie near.
+func (r *Reader) seek(column int) error {
+	c, pages := &r.cursors[column], r.pages[column]
+	reach := int64(0)
+	for i, run := range r.runs {
+		first, last := pageOf(pages, run.from), pageOf(pages, run.to-1)
+		if i > 0 && pages.Offset(first) > reach {
+			break
+		}
+		if c.ahead = pages.Offset(last) + pages.CompressedPageSize(last); i == 0 {
+			reach = pages.Offset(first) + sparseStepBytes
+		}
+		if c.ahead > reach {
+			break
+		}
+	}
+	return c.seek(r.row, pages)
 }
 
 // isSparse reports whether the rows lie in so few places of a row group that
@@ -379,25 +395,12 @@ func isSparse(runs []rows, all int) bool {
 	return pages*pageRows*4 < all
 }
 
-func (r *Reader) openSteps(column int, sparse bool) error {
-	_, to := r.file.extent(r.group, column)
+func (r *Reader) openSteps(column int, sparse bool) {
+	from, to := r.file.extent(r.group, column)
 	w := &r.sliding[column]
 	*w = slidingWindow{window: window{file: &r.file.tail, data: w.data[:0]}, end: to, step: stepBytes}
 	if sparse {
 		w.step = sparseStepBytes
 	}
-	r.cursors[column].open(r.file.chunk(r.group, column), w, column)
-	return nil
-}
-
-func (r *Reader) closeGroup() error {
-	if !r.open {
-		return nil
-	}
-	r.open = false
-	var errs []error
-	for i := range r.cursors {
-		errs = append(errs, r.cursors[i].close())
-	}
-	return errors.Join(errs...)
+	r.cursors[column].open(w, column, from, to)
 }

@@ -66,6 +66,14 @@ func (w *window) ReadAt(p []byte, off int64) (int, error) {
 	return copy(p, w.data[off-w.offset:]), nil
 }
 
+// view implements viewer, of what lies in the window.
+func (w *window) view(off int64, n int, _ int64) ([]byte, error) {
+	if !w.holds(off, n) {
+		return nil, fmt.Errorf("%w: no %d bytes at %d", ErrInvalid, n, off)
+	}
+	return w.data[off-w.offset:][:n], nil
+}
+
 // slidingWindow reads a section, mostly from its beginning to its end, in
 // steps.
 type slidingWindow struct {
@@ -81,20 +89,13 @@ const (
 	sparseStepBytes = 128 << 10
 )
 
-// ReadAt implements io.ReaderAt.
-func (w *slidingWindow) ReadAt(p []byte, off int64) (int, error) {
-	if !w.holds(off, len(p)) && off < w.end {
-		to := min(w.end, off+max(w.step, int64(len(p))))
+// view implements viewer.
+func (w *slidingWindow) view(off int64, n int, ahead int64) ([]byte, error) {
+	if !w.holds(off, n) {
+		to := min(max(off+int64(n), min(ahead, off+w.step)), w.end)
 		if err := w.load(off, to); err != nil {
-			return 0, err
+			return nil, err
 		}
 	}
-	if off < w.offset || off >= w.offset+int64(len(w.data)) {
-		return w.file.ReadAt(p, off) //nolint:wrapcheck // an io.ReaderAt passes on what it got
-	}
-	n := copy(p, w.data[off-w.offset:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
+	return w.window.view(off, n, ahead)
 }
