@@ -63,7 +63,7 @@ type FencedWriter struct {
 	last     map[string]event.ID // KeepIDs: what the writers of the key added last, by stream
 	seen     map[string]sight    // streams that were looked at, and are watched if KeepIDs
 	event    event.Event
-	touched  []string // streams of the batch at hand
+	ahead    *FencedBatch // whose entries were sent, in a transaction that has begun
 }
 
 // sight is what a stream looked like.
@@ -111,7 +111,7 @@ func (w *FencedWriter) Rest() {
 	if w.cn != nil {
 		w.cn.close()
 	}
-	w.cn, w.watching = nil, false
+	w.cn, w.watching, w.ahead = nil, false, nil
 	clear(w.seen)
 }
 

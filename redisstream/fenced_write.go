@@ -20,6 +20,8 @@ type FencedBatch struct {
 	Extra func(i int, e *event.Event)
 	// Position gives the position after the first n entries, as a text.
 	Position func(n int) string
+
+	streams []string // the names of those that have entries
 }
 
 // FencedEntry is one entry to add.
@@ -66,45 +68,81 @@ var errConflict = errors.New("a watched key changed")
 // ErrNotNow, ErrNotStream, ErrPermission and ErrForeign that nothing was written
 // for that reason, ErrUnreachable that it is not known: another writer finds
 // out. See PartialError too. An event without fields must not be among them.
-func (w *FencedWriter) Write(ctx context.Context, b *FencedBatch) error {
-	w.touched = w.touched[:0]
-	known := make(map[int]struct{}, 1)
-	for i := range b.Entries {
-		s := b.Entries[i].Stream
-		if i > 0 && s == b.Entries[i-1].Stream {
-			continue
-		}
-		if _, ok := known[s]; !ok {
-			known[s] = struct{}{}
-			w.touched = append(w.touched, b.Streams[s])
-		}
+//
+// next may be nil. Otherwise it is called when the batch is on its way, and may
+// give the batch that will be written after it: its entries are sent ahead, for
+// the server to take in and hold, so that it is not idle in between. They are
+// added by the Write that is called with them, and by nothing else.
+func (w *FencedWriter) Write(ctx context.Context, b *FencedBatch, next func() *FencedBatch) error {
+	if w.ahead != nil && w.ahead != b {
+		w.Rest() // throws the transaction that has begun away
 	}
-	streams := len(w.touched)
-	err := w.do(ctx, func() error { return w.write(b) })
+	err := w.do(ctx, func() error { return w.write(b, next) })
 	if partial, ok := errors.AsType[*PartialError](err); ok {
 		partial.PutBack = w.putBack(ctx, b, partial.Refused[0])
 	}
 	if err != nil {
-		return fmt.Errorf("write to %d streams: %w", streams, err)
+		return fmt.Errorf("write %d entries: %w", len(b.Entries), err)
 	}
 	return nil
 }
 
 // write is one try.
-func (w *FencedWriter) write(b *FencedBatch) error {
-	if err := w.look(); err != nil {
+func (w *FencedWriter) write(b *FencedBatch, next func() *FencedBatch) error {
+	ahead := w.ahead == b
+	if !ahead {
+		b.findStreams()
+	}
+	if err := w.look(b.streams); err != nil {
 		return err
 	}
-	position := b.Position(len(b.Entries))
-	last := w.lastOf(b, len(b.Entries))
-	if err := w.send(b, position, last); err != nil {
+	if !ahead {
+		if err := w.sendEntries(b); err != nil {
+			return err
+		}
+	}
+	w.ahead = nil
+	cn := w.cn
+	position, last := b.Position(len(b.Entries)), w.lastOf(b, len(b.Entries))
+	w.appendFence(position, last)
+	cn.out = appendCommand(cn.out, "EXEC")
+	likely := b.streams // the streams of the next batch
+	var following *FencedBatch
+	if next != nil {
+		if err := cn.flush(); err != nil {
+			return err
+		}
+		if following = next(); following != nil {
+			following.findStreams()
+			likely = following.streams
+		}
+	}
+	looks := w.toLook(likely)
+	w.appendWatch(looks)
+	if following != nil {
+		if err := w.sendEntries(following); err != nil {
+			return err
+		}
+	}
+	if err := cn.flush(); err != nil {
 		return err
 	}
+	if err := w.outcome(b, position, last, looks); err != nil {
+		return err
+	}
+	if w.cn != nil && w.cn.in.err == nil {
+		w.ahead = following
+	}
+	return nil
+}
+
+// outcome takes the replies to a transaction and to what guards the next one.
+func (w *FencedWriter) outcome(b *FencedBatch, position string, last map[string]event.ID, looks []string) error {
 	in := &w.cn.in
 	if err := in.executed(len(b.Entries) + 1); err != nil {
 		if errors.Is(err, errConflict) {
 			w.watching = false
-			return firstOf(w.watch(w.refreshed()), err)
+			return firstOf(w.watch(looks), err)
 		}
 		return err
 	}
@@ -130,13 +168,13 @@ func (w *FencedWriter) write(b *FencedBatch) error {
 		w.position = position
 		return partial
 	}
-	w.done(position, last)
+	w.done(position, last, looks)
 	return nil
 }
 
 // done takes note of a transaction that was executed, and takes the replies to
 // what was sent with it. What they say is for the next call to find.
-func (w *FencedWriter) done(position string, last map[string]event.ID) {
+func (w *FencedWriter) done(position string, last map[string]event.ID, looks []string) {
 	w.position, w.watching = position, false
 	for stream, id := range last {
 		w.last[stream] = id
@@ -144,47 +182,57 @@ func (w *FencedWriter) done(position string, last map[string]event.ID) {
 	if w.opts.KeepIDs {
 		clear(w.seen)
 	}
-	err := w.watch(w.refreshed())
+	err := w.watch(looks)
 	switch {
 	case err == nil:
 	case w.cn.in.err == nil && (errors.Is(err, ErrFenced) || errors.Is(err, ErrCheckpointLost)):
-		w.dead = err
 		w.Rest()
+		w.dead = err
 	default:
 		w.cn.in.spoil(err) // connect again
 	}
 }
 
-// look makes sure that the key and the streams of the batch are watched, and
-// that entries can be added.
-func (w *FencedWriter) look() error {
-	unseen := make([]string, 0, 1)
-	for _, stream := range w.touched {
+// findStreams lists the streams of the batch's entries.
+func (b *FencedBatch) findStreams() {
+	b.streams = b.streams[:0]
+	known := make(map[int]struct{}, 1)
+	for i, entry := range b.Entries {
+		if i > 0 && entry.Stream == b.Entries[i-1].Stream {
+			continue
+		}
+		if _, ok := known[entry.Stream]; !ok {
+			known[entry.Stream] = struct{}{}
+			b.streams = append(b.streams, b.Streams[entry.Stream])
+		}
+	}
+}
+
+// look makes sure that the key and the streams of a batch are watched, and that
+// entries can be added to them.
+func (w *FencedWriter) look(streams []string) error {
+	var unseen []string
+	for _, stream := range streams {
 		if _, ok := w.seen[stream]; !ok {
 			unseen = append(unseen, stream)
 		}
 	}
 	if !w.watching || len(unseen) > 0 {
-		watching := w.watching
-		if watching {
+		take := w.looks
+		if w.watching {
 			w.appendLooks(unseen)
 		} else {
+			take = w.watch
 			w.appendWatch(unseen)
 		}
 		if err := w.cn.flush(); err != nil {
 			return err
 		}
-		var err error
-		if watching {
-			err = w.looks(unseen)
-		} else {
-			err = w.watch(unseen)
-		}
-		if err != nil {
+		if err := take(unseen); err != nil {
 			return err
 		}
 	}
-	for _, stream := range w.touched {
+	for _, stream := range streams {
 		s := w.seen[stream]
 		switch {
 		case s.err != nil:
@@ -196,30 +244,37 @@ func (w *FencedWriter) look() error {
 	return nil
 }
 
-// refreshed returns the streams that are looked at along with a transaction.
-func (w *FencedWriter) refreshed() []string {
-	if w.opts.KeepIDs {
-		return w.touched
-	}
-	return w.touched[:min(len(w.touched), maxRefreshed)]
-}
-
 // lastOf returns the last IDs of the streams after the first n entries.
 func (w *FencedWriter) lastOf(b *FencedBatch, n int) map[string]event.ID {
 	if !w.opts.KeepIDs {
 		return nil
 	}
-	last := make(map[string]event.ID, len(w.touched))
+	last := make(map[string]event.ID, len(b.streams))
 	for _, entry := range b.Entries[:n] {
 		last[b.Streams[entry.Stream]] = b.Events.ID(entry.Event)
 	}
 	return last
 }
 
-// send sends one transaction, and what guards the next one.
-func (w *FencedWriter) send(b *FencedBatch, position string, last map[string]event.ID) error {
+// toLook returns which of the streams of the next batch are looked at along with
+// a transaction: those that were not before, and some of the others again.
+// Streams that are restored were watched until the transaction.
+func (w *FencedWriter) toLook(streams []string) []string {
+	if w.opts.KeepIDs {
+		return streams
+	}
+	var looks []string
+	for _, stream := range streams {
+		if _, ok := w.seen[stream]; !ok || len(looks) < maxRefreshed {
+			looks = append(looks, stream)
+		}
+	}
+	return looks
+}
+
+// sendEntries begins a transaction.
+func (w *FencedWriter) sendEntries(b *FencedBatch) error {
 	cn := w.cn
-	cn.in.compact()
 	cn.out = appendCommand(cn.out, "MULTI")
 	e := &w.event
 	for _, entry := range b.Entries {
@@ -234,10 +289,7 @@ func (w *FencedWriter) send(b *FencedBatch, position string, last map[string]eve
 			}
 		}
 	}
-	w.appendFence(position, last)
-	cn.out = appendCommand(cn.out, "EXEC")
-	w.appendWatch(w.refreshed())
-	return cn.flush()
+	return nil
 }
 
 // putBack sets the position to that after the first n entries, when those after
@@ -250,7 +302,7 @@ func (w *FencedWriter) putBack(ctx context.Context, b *FencedBatch, n int) error
 	defer func() { w.dead = died }()
 	position, last := b.Position(n), map[string]event.ID{}
 	if w.opts.KeepIDs {
-		for _, stream := range w.touched {
+		for _, stream := range b.streams {
 			last[stream] = w.last[stream]
 		}
 		for stream, id := range w.lastOf(b, n) {
@@ -270,8 +322,7 @@ func (w *FencedWriter) putBack(ctx context.Context, b *FencedBatch, n int) error
 
 // set sets the position, and executes one command before it, in a transaction.
 func (w *FencedWriter) set(position string, last map[string]event.ID, command []string) error {
-	w.touched = w.touched[:0]
-	if err := w.look(); err != nil {
+	if err := w.look(nil); err != nil {
 		return err
 	}
 	cn, n := w.cn, 1
@@ -300,12 +351,15 @@ func (w *FencedWriter) set(position string, last map[string]event.ID, command []
 	if _, numErr := cn.in.number(); numErr != nil {
 		return cn.in.fail(fmt.Errorf("set the position: %w", numErr))
 	}
-	w.done(position, last)
+	w.done(position, last, nil)
 	return err
 }
 
 // SetID restores a stream's counters as Client.SetID does, fenced.
 func (w *FencedWriter) SetID(ctx context.Context, stream string, last event.ID, added uint64, maxDeleted event.ID) error {
+	if w.ahead != nil {
+		w.Rest()
+	}
 	command := setIDCommand(stream, last, added, maxDeleted)
 	err := w.do(ctx, func() error {
 		return w.set(w.position, map[string]event.ID{stream: last}, command)

@@ -51,6 +51,16 @@ type Recorder interface {
 	Records() bool
 }
 
+// AheadWriter is a Sink that is faster when it knows the next batch in time.
+type AheadWriter interface {
+	// WriteAhead is Write. While b is on its way it calls next, which must not
+	// wait, for the batch that is to be written after b; nil if there is none
+	// yet. That batch is sent ahead but not written, until WriteAhead or Write is
+	// called with the same pointer; it must not change until then. If another
+	// batch is written instead, or none, it leaves no trace.
+	WriteAhead(ctx context.Context, b *Batch, next func() *Batch) error
+}
+
 // Keyer is a Sink that may want Origin.EventID and Origin.Key, which take time
 // to find: they are empty for every other sink.
 type Keyer interface {

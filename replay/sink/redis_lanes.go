@@ -18,11 +18,8 @@ type lane struct {
 
 	writer   *redisstream.FencedWriter
 	position replay.Position
-	entries  []redisstream.FencedEntry // of the batch at hand
-	ends     []int                     // for each of entries, the events of the batch up to and with it
-	offered  bool                      // the batch has events of the lane, to be written or not
-	idle     int                       // batches since the checkpoint was written
-	used     uint64                    // when the writer was used last
+	idle     int    // batches since the checkpoint was written
+	used     uint64 // when the writer was used last
 }
 
 // route is where the events of a stream go.

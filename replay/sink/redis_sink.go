@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/reservoirhq/reservoir/event"
-	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/redisstream"
 	"github.com/reservoirhq/reservoir/replay"
 )
@@ -29,9 +27,8 @@ type redisSink struct {
 	routes  []route // by Position.Stream
 	targets []string
 
-	origins []replay.Origin // of the batch at hand
+	dealt   [2]deal // the batch at hand, and the one that is sent ahead
 	scratch []byte
-	last    map[route]event.ID // KeepIDs: within the batch at hand
 	uses    uint64
 	writers int // lanes that keep a connection
 }
@@ -46,7 +43,7 @@ func (k *redisKind) Open(ctx context.Context, o replay.Opening) (replay.Sink, er
 	if err != nil {
 		return nil, err
 	}
-	s := &redisSink{spec: spec, opening: o, client: client, release: release, last: map[route]event.ID{}}
+	s := &redisSink{spec: spec, opening: o, client: client, release: release}
 	if err := k.notSource(ctx, spec, o, client); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -120,126 +117,47 @@ func (s *redisSink) Close() error {
 	return release()
 }
 
+// Records implements replay.Recorder.
+func (s *redisSink) Records() bool { return true }
+
 // Write implements replay.Sink.
 func (s *redisSink) Write(ctx context.Context, b *replay.Batch) error {
+	return s.WriteAhead(ctx, b, nil)
+}
+
+// WriteAhead implements replay.AheadWriter. Batches are sent ahead where one
+// lane takes all of them.
+func (s *redisSink) WriteAhead(ctx context.Context, b *replay.Batch, next func() *replay.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	rejected := s.sort(b)
+	d := s.take(b)
+	if d.rejected != nil {
+		return d.rejected
+	}
+	var ahead func() *redisstream.FencedBatch
+	if next != nil && len(s.lanes) == 1 {
+		ahead = func() *redisstream.FencedBatch { return s.prepare(next()) }
+	}
 	for i := range s.lanes {
-		l := &s.lanes[i]
-		if l.idle++; len(l.entries) == 0 && !l.offered && l.idle < maxIdle {
+		l, share := &s.lanes[i], &d.shares[i]
+		if l.idle++; len(share.Entries) == 0 && l.idle < maxIdle {
 			continue
 		}
-		if err := s.write(ctx, l, b); err != nil {
+		s.rest(l)
+		if err := l.writer.Write(ctx, &share.FencedBatch, ahead); err != nil {
 			return redisError(fmt.Errorf("replay to redis: %w", err))
 		}
-	}
-	if rejected != nil {
-		return rejected
+		l.position, l.idle = furthest(l.position, b.Origins[b.Len()-1].Position), 0
 	}
 	return nil
 }
 
-// sort deals the events to the lanes, but for those that a lane has already and
-// those that it can never have.
-func (s *redisSink) sort(b *replay.Batch) *replay.RejectedError {
-	s.origins = b.Origins
-	for i := range s.lanes {
-		l := &s.lanes[i]
-		l.entries, l.ends, l.offered = l.entries[:0], l.ends[:0], false
+func furthest(a, b replay.Position) replay.Position {
+	if a.Compare(b) < 0 {
+		return b
 	}
-	clear(s.last)
-	var rejected *replay.RejectedError
-	var e event.Event
-	for i := range b.Len() {
-		r := s.routes[b.Origins[i].Position.Stream]
-		l := &s.lanes[r.lane]
-		if b.Origins[i].Position.Compare(l.position) <= 0 {
-			continue
-		}
-		l.offered = true
-		b.Event(i, &e)
-		if err := s.reject(r, &e); err != nil {
-			if rejected == nil {
-				rejected = &replay.RejectedError{}
-			}
-			rejected.Events = append(rejected.Events, replay.Rejection{Index: i, Attempts: 1, Err: err})
-			continue
-		}
-		l.entries = append(l.entries, redisstream.FencedEntry{Event: i, Stream: r.target})
-		l.ends = append(l.ends, i+1)
-	}
-	return rejected
-}
-
-// maxValue is the longest string that Redis takes, by default.
-const maxValue = 512 << 20
-
-// reject returns why Redis would never take an event.
-func (s *redisSink) reject(r route, e *event.Event) error {
-	if len(e.Fields) == 0 {
-		return remedy.Wrap(errors.New("the event has no fields: redis has no such entries"), "Let an upcaster give it a field.")
-	}
-	for _, f := range e.Fields {
-		if len(f.Name) > maxValue || len(f.Value) > maxValue {
-			return fmt.Errorf("field %.40q has %d bytes: redis takes 512 MiB", f.Name, len(f.Value))
-		}
-	}
-	if s.spec.IDs != keepIDs {
-		return nil
-	}
-	last, ok := s.last[r]
-	if !ok {
-		l := &s.lanes[r.lane]
-		last = l.writer.Last(l.targets[r.target])
-	}
-	if !last.Less(e.ID) {
-		return remedy.Wrap(fmt.Errorf("ID %s is not above %s, which is restored already: IDs of a stream must go up", e.ID, last), "Replay with ids new, or a range that does not span a stream that was deleted and made anew.")
-	}
-	s.last[r] = e.ID
-	return nil
-}
-
-// write writes a lane's share of a batch.
-func (s *redisSink) write(ctx context.Context, l *lane, b *replay.Batch) error {
-	s.rest(l)
-	batch := &redisstream.FencedBatch{
-		Events: &b.Batch, Entries: l.entries, Streams: l.targets,
-		Position: func(n int) string {
-			switch {
-			case n == len(l.entries):
-				return b.Origins[b.Len()-1].Position.String()
-			case n == 0:
-				return l.writer.Position()
-			}
-			return b.Origins[l.ends[n-1]-1].Position.String()
-		},
-	}
-	if s.spec.Provenance == "true" {
-		batch.Extra = s.provenance
-	}
-	if err := l.writer.Write(ctx, batch); err != nil {
-		return err
-	}
-	l.position, l.idle = b.Origins[b.Len()-1].Position, 0
-	return nil
-}
-
-// provenance adds where an entry comes from.
-func (s *redisSink) provenance(i int, e *event.Event) {
-	o := &s.origins[i]
-	s.scratch = append(s.scratch[:0], FieldReplay+FieldStream+FieldID...)
-	ends := [3]int{len(FieldReplay), len(FieldReplay + FieldStream), len(s.scratch)}
-	s.scratch = append(s.scratch, s.opening.Replay...)
-	replayEnd := len(s.scratch)
-	s.scratch = append(s.scratch, o.Stream...)
-	streamEnd := len(s.scratch)
-	s.scratch = o.ID.Append(s.scratch)
-	e.Fields = append(e.Fields,
-		event.Field{Name: s.scratch[:ends[0]], Value: s.scratch[ends[2]:replayEnd]},
-		event.Field{Name: s.scratch[ends[0]:ends[1]], Value: s.scratch[replayEnd:streamEnd]},
-		event.Field{Name: s.scratch[ends[1]:ends[2]], Value: s.scratch[streamEnd:]})
+	return a
 }
 
 // Finish implements replay.Finisher: streams that were restored as a whole get
