@@ -70,6 +70,12 @@ func (c *chunk) slice(from, to int) Batch {
 func (c *chunk) truncate(n int) {
 	c.Truncate(n)
 	c.Origins = c.Origins[:n]
+	c.sourced()
+}
+
+// sourced says that all events of the chunk, at least one, are what was read.
+func (c *chunk) sourced() {
+	n := len(c.Origins)
 	c.end, c.read = c.Origins[n-1].Position, uint64(n)
 }
 

@@ -25,6 +25,12 @@ func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
 		return r.clean(ctx)
 	}
 	if err := r.replay(ctx); err != nil {
+		if r.spec.DeadLettersOf != "" && context.Cause(ctx) == nil {
+			if saveErr := r.save(ctx); saveErr != nil {
+				return errors.Join(err, saveErr)
+			}
+			err = errors.Join(err, r.removeTaken(ctx))
+		}
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			return fmt.Errorf("%w (%w)", cause, err)
 		}
@@ -39,6 +45,9 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 	r, err := e.prepare(ctx, h)
 	if err != nil {
 		return err
+	}
+	if err := r.removeTaken(ctx); err != nil {
+		return readError(err)
 	}
 	if err := r.kind.Clean(ctx, r.opening); err != nil {
 		return fmt.Errorf("clean up at the target: %w", err)

@@ -15,15 +15,15 @@ import (
 // frozenFile is where a job keeps its Frozen, among its files.
 const frozenFile = "plan.json"
 
-// writeFrozen keeps what a replay reads. It is written once, before the job can
-// run; writing it again replaces it.
+// writeFrozen keeps what a replay reads. It is written before the job can run, and
+// once: a repeat of the request that made the job changes nothing.
 func writeFrozen(ctx context.Context, files objectstore.Store, f *Frozen) error {
 	f.Version = FrozenVersion
 	text, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("write the plan of a replay: %w", err)
 	}
-	if _, err := files.Put(ctx, frozenFile, bytes.NewReader(text), objectstore.Always); err != nil {
+	if _, err := files.Put(ctx, frozenFile, bytes.NewReader(text), objectstore.IfAbsent); err != nil && !errors.Is(err, objectstore.ErrPrecondition) {
 		return fmt.Errorf("write the plan of a replay: %w", err)
 	}
 	return nil

@@ -67,11 +67,10 @@ func (m *mergeSource) Read(ctx context.Context, c *chunk) error {
 		}
 	}
 	c.fetched = m.bytesRead()
-	n := len(c.Origins)
-	if n == 0 {
+	if len(c.Origins) == 0 {
 		return io.EOF
 	}
-	c.end, c.read = c.Origins[n-1].Position, uint64(n)
+	c.sourced()
 	return nil
 }
 

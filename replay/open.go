@@ -18,6 +18,11 @@ func (r *run) open(ctx context.Context) (*selector, error) {
 	if k, ok := r.sink.(Keyer); ok {
 		s.keys = k.WantsKeys()
 	}
-	s.source, err = newMergeSource(ctx, r.svc.opts.Archive, r.frozen.Streams, filter, r.spec.Order, r.cp.From)
+	switch {
+	case r.spec.DeadLettersOf != "":
+		s.source, err = newLetterSource(ctx, r.svc.opts.Jobs.Files(r.spec.DeadLettersOf), r.spec.DeadLetters, r.cp.From)
+	default:
+		s.source, err = newMergeSource(ctx, r.svc.opts.Archive, r.frozen.Streams, filter, r.spec.Order, r.cp.From)
+	}
 	return s, err
 }

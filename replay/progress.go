@@ -218,6 +218,9 @@ func (r *run) finish(ctx context.Context) error {
 // clean has the sink remove what is of no use any more. Where it fails nothing
 // is lost.
 func (r *run) clean(ctx context.Context) error {
+	if err := r.removeTaken(ctx); err != nil {
+		return readError(err)
+	}
 	if err := r.kind.Clean(ctx, r.opening); err != nil {
 		r.h.Log("warn", fmt.Sprintf("clean up at the target: %v", err))
 	}

@@ -19,6 +19,10 @@ import (
 type Spec struct {
 	Stream string
 	Range  event.Range
+	// Incarnation and After are a place to begin behind, within the range: what
+	// was read by then. Incarnation 0 is the beginning.
+	Incarnation int
+	After       event.ID
 	// Filter selects events; nil means all.
 	Filter *event.Matcher
 	// Mapping is where Filter finds the envelopes of live events: the archive's.
@@ -53,10 +57,13 @@ type Tail struct {
 	match  *matching
 }
 
-// New returns a Tail at the beginning of spec's range. Without redis it reads
+// New returns a Tail at the beginning of spec's range, or behind its After. Without redis it reads
 // the archive only.
 func New(arch *archive.Archive, redis *redisstream.Client, spec Spec) *Tail {
 	t := &Tail{arch: arch, redis: redis, spec: spec, incarnation: 1}
+	if spec.Incarnation > 0 {
+		t.begun, t.incarnation, t.position = true, spec.Incarnation, spec.After
+	}
 	if spec.Filter != nil {
 		t.match = &matching{filter: spec.Filter, extractor: spec.Mapping.Extractor()}
 	}

@@ -1,0 +1,80 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/reservoirhq/reservoir/objectstore"
+)
+
+// letterSource gives the events of another replay's dead letters, under their
+// positions there.
+type letterSource struct {
+	files objectstore.Store // of the other replay
+	keys  []string          // left, in order
+}
+
+// newLetterSource reads the letters with the given keys, or all, after a place.
+func newLetterSource(ctx context.Context, files objectstore.Store, keys []string, after Position) (*letterSource, error) {
+	left, err := deadLetterKeys(ctx, files, deadLetterKey(after))
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) > 0 {
+		left = slices.DeleteFunc(left, func(key string) bool { return !slices.Contains(keys, key) })
+	}
+	return &letterSource{files: files, keys: left}, nil
+}
+
+// Read implements source: one event at a time, so that the checkpoint tells which
+// of them were taken. A letter that was removed meanwhile is left out.
+func (s *letterSource) Read(ctx context.Context, c *chunk) error {
+	for len(s.keys) > 0 {
+		d, err := readDeadLetter(ctx, s.files, s.keys[0])
+		s.keys = s.keys[1:]
+		if errors.Is(err, objectstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := d.appendTo(&c.Batch.Batch); err != nil {
+			return err
+		}
+		c.Origins = append(c.Origins, Origin{Position: d.Position, Stream: d.Stream})
+		c.sourced()
+		return nil
+	}
+	return io.EOF
+}
+
+// Close implements source.
+func (s *letterSource) Close() {}
+
+// removeTaken removes the letters of another replay that were dealt with here. It
+// comes after the job was saved, so that a crash loses none.
+func (r *run) removeTaken(ctx context.Context) error {
+	if r.spec.DeadLettersOf == "" {
+		return nil
+	}
+	files := r.svc.opts.Jobs.Files(r.spec.DeadLettersOf)
+	keys, err := deadLetterKeys(ctx, files, "")
+	if err != nil {
+		return err
+	}
+	last := deadLetterKey(r.cp.From)
+	for _, key := range keys {
+		if key > last {
+			break
+		}
+		if len(r.spec.DeadLetters) > 0 && !slices.Contains(r.spec.DeadLetters, key) {
+			continue
+		}
+		if err := deleteDeadLetter(ctx, files, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
