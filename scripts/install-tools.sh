@@ -7,7 +7,7 @@
 #
 #   demo   redis-server and an S3 server (versitygw)
 #   lint   golangci-lint
-#   test   both of these, jq, zstd, DuckDB and the ClickHouse engine (default)
+#   test   both of these, jq, zstd, PostgreSQL, MariaDB, DuckDB and the ClickHouse engine (default)
 set -euo pipefail
 
 versitygw_version=v1.8.0
@@ -68,6 +68,14 @@ packages() {
 put a newer one on PATH or name it in RESERVOIR_TOOL_REDIS_SERVER"
 }
 
+# Debian keeps PostgreSQL's programs where PATH does not lead.
+databases() {
+  local missing=()
+  have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+  have mariadbd || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
+  if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
+}
+
 # Go programs
 
 # go_tool NAME PACKAGE VERSION: built by this Go, or one of the same minor version.
@@ -123,6 +131,6 @@ have go || die "needs Go 1.26 or later: https://go.dev/dl"
 case ${1:-test} in
   demo) packages redis-server; s3_server ;;
   lint) linter ;;
-  test) packages redis-server jq zstd; s3_server; linter; node_packages; chengine ;;
+  test) packages redis-server jq zstd; databases; s3_server; linter; node_packages; chengine ;;
   *) die "unknown set of tools '$1': demo, lint or test" ;;
 esac

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ const (
 )
 
 // A Server is a child process that serves on a loopback port, embedded in [Redis],
-// [S3] and [ClickHouse]. Its methods are safe for concurrent use.
+// [S3], [ClickHouse], [Postgres] and [MySQL]. Its methods are safe for concurrent use.
 type Server struct {
 	name    string
 	path    string
@@ -32,7 +33,9 @@ type Server struct {
 	dir     string   // absolute
 	tempDir string   // removed by Close; empty when the caller owns the directory
 	ports   []*port
-	byStdin bool // ends when its standard input is closed, rather than by SIGTERM
+	byStdin bool           // ends when its standard input is closed, rather than by a signal
+	endBy   syscall.Signal // 0: SIGTERM
+	as      *account       // whom it runs as; nil: this process's user
 	ready   func(context.Context) error
 
 	mu     sync.Mutex
@@ -192,6 +195,7 @@ func (s *Server) spawn() (*child, error) {
 	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup()
+	s.as.become(cmd.SysProcAttr)
 	c := &child{done: make(chan struct{})}
 	if s.byStdin {
 		if c.stdin, err = cmd.StdinPipe(); err != nil {
@@ -223,7 +227,7 @@ func (s *Server) stop() error {
 		return nil
 	}
 	c := s.child
-	if err := c.askToEnd(); err != nil && s.running() {
+	if err := c.askToEnd(cmp.Or(s.endBy, syscall.SIGTERM)); err != nil && s.running() {
 		return errors.Join(fmt.Errorf("stop %s: %w", s.name, err), s.kill())
 	}
 	timer := time.NewTimer(stopTimeout)
@@ -239,14 +243,14 @@ func (s *Server) stop() error {
 }
 
 // askToEnd wakes a paused process too, which would not see the request otherwise.
-func (c *child) askToEnd() error {
+func (c *child) askToEnd(by syscall.Signal) error {
 	if err := c.process.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
 	if c.stdin != nil {
 		return c.stdin.Close()
 	}
-	return c.process.Signal(syscall.SIGTERM)
+	return c.process.Signal(by)
 }
 
 func (s *Server) kill() error {
@@ -281,8 +285,10 @@ func (s *Server) lastOutput() string {
 // prepare finds the server's program, makes its directory (a temporary one when dir is
 // empty) and claims its ports. On failure Close gives back what was taken until then.
 func (s *Server) prepare(ctx context.Context, binary, dir string, ports int) (err error) {
-	if s.path, err = Binary(binary); err != nil {
-		return err
+	if s.path == "" {
+		if s.path, err = Binary(binary); err != nil {
+			return err
+		}
 	}
 	if dir == "" {
 		if s.tempDir, err = os.MkdirTemp("", "reservoir-"+binary+"-"); err != nil {

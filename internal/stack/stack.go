@@ -1,6 +1,6 @@
 // Package stack runs the real servers that the demo and the tests need, on
 // loopback ports and in directories of their own: redis-server, an S3 server
-// (versitygw on a local directory) and the ClickHouse engine.
+// (versitygw on a local directory), the ClickHouse engine, PostgreSQL and MariaDB.
 //
 // A server is a child process. It can be stopped, killed, paused and started
 // again on the same port and the same data, and it does not outlive the process

@@ -51,6 +51,22 @@ func ClickHouse(t testing.TB, opts stack.ClickHouseOptions) *stack.ClickHouse {
 	return started(t, c, err)
 }
 
+// Postgres starts a PostgreSQL server that lives as long as the test.
+func Postgres(t testing.TB) *stack.Postgres {
+	t.Helper()
+	needsServer(t)
+	p, err := stack.StartPostgres(t.Context())
+	return started(t, p, err)
+}
+
+// MySQL starts a MariaDB server that lives as long as the test.
+func MySQL(t testing.TB) *stack.MySQL {
+	t.Helper()
+	needsServer(t)
+	m, err := stack.StartMySQL(t.Context())
+	return started(t, m, err)
+}
+
 // DuckDB runs statements in DuckDB and decodes the rows of the last one: see
 // [stack.DuckDB].
 func DuckDB(t testing.TB, statements string, rows any) {

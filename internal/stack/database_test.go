@@ -1,0 +1,49 @@
+package stack_test
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
+)
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	p := stacktest.Postgres(t)
+	testDatabase(t, &p.Server, "pgx", p.URL())
+}
+
+func TestMySQL(t *testing.T) {
+	t.Parallel()
+	m := stacktest.MySQL(t)
+	testDatabase(t, &m.Server, "mysql", m.DSN())
+}
+
+// testDatabase kills the server after a commit, and expects it to be there still.
+func testDatabase(t *testing.T, server *stack.Server, driver, address string) {
+	t.Helper()
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{"CREATE TABLE t (n INT)", "INSERT INTO t VALUES (42)"} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := db.QueryRowContext(t.Context(), "SELECT n FROM t").Scan(&n); err != nil || n != 42 {
+		t.Fatalf("read %d, %v after the restart", n, err)
+	}
+}
