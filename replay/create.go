@@ -1,0 +1,72 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
+)
+
+// CreateOptions are what people say about a replay that they create.
+type CreateOptions struct {
+	Name, Reason string // for people; may be empty
+	By           string // who asks
+	// IdempotencyKey makes repeats of the same request give the same replay; ""
+	// is none. The same key with another spec is jobs.ErrKeyReused.
+	IdempotencyKey string
+	// Paused creates the replay paused: it waits for Resume, or for RunOne.
+	Paused bool
+}
+
+// Create validates and resolves a spec, looks at its target, and makes the job
+// that replays it. Whatever is wrong is refused before anything is written,
+// wherever it is. The job runs when a worker finds it.
+func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
+	frozen, err := s.Resolve(ctx, &spec)
+	if err != nil {
+		return nil, err
+	}
+	target, err := s.check(ctx, &spec, frozen)
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.opts.Jobs.Create(ctx, jobs.New{
+		Kind: Kind, Target: target.Key, Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
+		Spec: spec, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
+		Files: func(ctx context.Context, _ string, files objectstore.Store) error {
+			return writeFrozen(ctx, files, frozen)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create replay: %w", err)
+	}
+	return job, nil
+}
+
+// check has the sink look at its target, without writing.
+func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target, error) {
+	kind := s.kinds[spec.Sink.Type]
+	if kind == nil {
+		return Target{}, fmt.Errorf("%w: there is no sink %q", ErrInvalid, spec.Sink.Type)
+	}
+	target, err := kind.Check(ctx, s.opening(spec, frozen))
+	if err != nil {
+		return Target{}, fmt.Errorf("check the target of the replay: %w", err)
+	}
+	return target, nil
+}
+
+// opening is what a sink gets to know of a replay, but for its job.
+func (s *Service) opening(spec *Spec, frozen *Frozen) Opening {
+	return Opening{
+		Options: spec.Sink.Options, Streams: frozen.Streams,
+		Whole:        spec.Filter.IsZero() && spec.Limit == 0 && !spec.Upcast && !spec.Follow && spec.DeadLettersOf == "",
+		BackPressure: spec.BackPressure, Retry: spec.Failures.Retry, Logger: s.opts.Logger,
+	}
+}
+
+// Plan gives what a replay reads, as it was resolved when it was created.
+func (s *Service) Plan(ctx context.Context, id string) (*Frozen, error) {
+	return readFrozen(ctx, s.opts.Jobs.Files(id))
+}
