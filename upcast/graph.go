@@ -14,16 +14,12 @@ func (s *Set) link() error {
 			errs = append(errs, r.errorf("%w", err))
 			continue
 		}
-		versions := s.rules[r.Type]
-		if versions == nil {
-			versions = make(map[string]*Rule)
-			s.rules[r.Type] = versions
-		}
-		if other := versions[r.From]; other != nil {
+		if other := s.find(r.Type, r.From); other != nil {
 			errs = append(errs, r.errorf("there is a rule for %s %s already, at %s: remove one", r.Type, versionText(r.From), other.Source()))
 			continue
 		}
-		versions[r.From] = r
+		s.rules[r.Type] = append(s.rules[r.Type], r)
+		s.sizes |= 1 << (len(r.Type) % 64)
 	}
 	if len(errs) == 0 {
 		errs = append(errs, s.checkCycles()...)

@@ -13,7 +13,8 @@ import (
 // Set is upcasters, checked and chained. A nil Set has none. It does not change:
 // any number of goroutines may use it at once.
 type Set struct {
-	rules  map[string]map[string]*Rule // by type and version
+	rules  map[string][]*Rule // by type; a type has a few versions
+	sizes  uint64             // a bit for each length of a type, of 64
 	order  []*Rule                     // by type, then as they follow one another
 	digest string
 }
@@ -22,7 +23,7 @@ type Set struct {
 // two rules for the same type and version, a cycle, a chain that ends before
 // another one of its type does.
 func New(rules ...Rule) (*Set, error) {
-	s := &Set{rules: make(map[string]map[string]*Rule)}
+	s := &Set{rules: make(map[string][]*Rule)}
 	for i := range rules {
 		s.order = append(s.order, &rules[i])
 	}
@@ -55,20 +56,35 @@ func (s *Set) rule(env *event.Envelope) *Rule {
 	if s == nil {
 		return nil
 	}
-	name, ok := env.Get(event.Type)
-	if !ok {
-		return nil
+	name, _ := env.Get(event.Type)
+	if s.sizes>>(len(name)%64)&1 == 0 {
+		return nil // as most events
 	}
 	versions, ok := s.rules[string(name)]
 	if !ok {
 		return nil
 	}
 	version, _ := env.Get(event.SchemaVersion) // none is as good as an empty one
-	return versions[string(version)]
+	for _, r := range versions {
+		if r.From == string(version) {
+			return r
+		}
+	}
+	return nil
 }
 
 // next returns the rule that follows r, or nil.
-func (s *Set) next(r *Rule) *Rule { return s.rules[r.toType()][r.toVersion()] }
+func (s *Set) next(r *Rule) *Rule { return s.find(r.toType(), r.toVersion()) }
+
+// find returns the rule for a type and version, or nil.
+func (s *Set) find(eventType, version string) *Rule {
+	for _, r := range s.rules[eventType] {
+		if r.From == version {
+			return r
+		}
+	}
+	return nil
+}
 
 // left counts the rules from r to the end of its chain.
 func (s *Set) left(r *Rule) int {
