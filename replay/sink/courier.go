@@ -34,6 +34,7 @@ const (
 	later          // it may take it another time
 	never          // it will not take these events
 	refused        // it takes nothing from us, or nothing here
+	barred         // as refused, and it will not take anything else either
 )
 
 // result is an answer with its reason.
@@ -246,6 +247,8 @@ func (c *courier[R]) note(request R, r result, before uint64) (progress bool, er
 		if c.refusals >= maxRefusals && (r.auth || c.count == 0) {
 			return progress, c.refuse(r.err)
 		}
+	case barred:
+		return progress, c.unavailable(r.err)
 	case never:
 	}
 	return progress, nil

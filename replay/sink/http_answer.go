@@ -42,7 +42,7 @@ func failed(err error) result {
 		err = u.Err // without the URL, whose query may hold a secret
 	}
 	if errors.Is(err, ErrHostNotAllowed) {
-		return result{answer: refused, auth: true, err: err}
+		return result{answer: barred, err: err}
 	}
 	return result{answer: later, err: fmt.Errorf("send a request: %w", err)}
 }
