@@ -102,6 +102,7 @@ func subcommands(app *app) []*cobra.Command {
 		newStreamsCmd(app),
 		newEventsCmd(app),
 		newVerifyCmd(app),
+		newUpcastCmd(app),
 		newImportCmd(app),
 		newCompactCmd(app),
 		newExpireCmd(app),
