@@ -14,13 +14,14 @@ type Batch struct {
 
 	ids   []ID
 	first []uint32 // index into spans of event i's first field
-	spans []span
+	spans []Span
 	bytes int
 }
 
-type span struct {
-	name, nameLen   uint32
-	value, valueLen uint32
+// Span says where a field lies in a Batch's Buf.
+type Span struct {
+	Name, NameLen   uint32
+	Value, ValueLen uint32
 }
 
 // MaxBatchBytes bounds Buf: spans are 32-bit offsets.
@@ -46,7 +47,7 @@ func (b *Batch) RangeBytes(from, to int) int {
 	}
 	n := 0
 	for _, s := range b.spans[b.first[from]:b.spanEnd(to-1)] {
-		n += int(s.nameLen) + int(s.valueLen)
+		n += int(s.NameLen) + int(s.ValueLen)
 	}
 	return n
 }
@@ -63,8 +64,17 @@ func (b *Batch) Begin(id ID) {
 // AddSpan adds a field whose name and value lie in Buf already, at the given
 // offsets.
 func (b *Batch) AddSpan(name, nameLen, value, valueLen int) {
-	b.spans = append(b.spans, span{uint32(name), uint32(nameLen), uint32(value), uint32(valueLen)})
+	b.spans = append(b.spans, Span{uint32(name), uint32(nameLen), uint32(value), uint32(valueLen)})
 	b.bytes += nameLen + valueLen
+}
+
+// AddSpans adds an event whose fields lie in Buf already. It copies the spans.
+func (b *Batch) AddSpans(id ID, spans []Span) {
+	b.Begin(id)
+	b.spans = append(b.spans, spans...)
+	for i := range spans {
+		b.bytes += int(spans[i].NameLen) + int(spans[i].ValueLen)
+	}
 }
 
 // AddField copies a field into Buf and adds it.
@@ -112,8 +122,8 @@ func (b *Batch) Event(i int, e *Event) {
 	e.Fields = e.Fields[:0]
 	for _, s := range b.spans[b.first[i]:b.spanEnd(i)] {
 		e.Fields = append(e.Fields, Field{
-			Name:  b.Buf[s.name : s.name+s.nameLen : s.name+s.nameLen],
-			Value: b.Buf[s.value : s.value+s.valueLen : s.value+s.valueLen],
+			Name:  b.Buf[s.Name : s.Name+s.NameLen : s.Name+s.NameLen],
+			Value: b.Buf[s.Value : s.Value+s.ValueLen : s.Value+s.ValueLen],
 		})
 	}
 }

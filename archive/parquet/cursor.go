@@ -82,9 +82,9 @@ func (c *cursor) null() bool { return len(c.page.definition) > 0 && c.page.defin
 // maxShared is the size in bytes up to which a dictionary is copied whole.
 const maxShared = 16 << 10
 
-// add appends a field whose value is value i. It may copy the values of the next
-// n rows with it.
-func (c *cursor) add(b *event.Batch, name, nameLen, i, n int) {
+// place makes span that of value i, which it copies into b where it is not
+// there yet, maybe with the values of the next n rows.
+func (c *cursor) place(b *event.Batch, span *event.Span, i, n int) {
 	if !c.copied {
 		c.copyTo(b, i, n)
 	}
@@ -92,7 +92,7 @@ func (c *cursor) add(b *event.Batch, name, nameLen, i, n int) {
 		i = int(c.indexes[i])
 	}
 	from := c.texts.offsets[i]
-	b.AddSpan(name, nameLen, c.moved+int(from), int(c.texts.offsets[i+1]-c.texts.gap-from))
+	span.Value, span.ValueLen = uint32(c.moved+int(from)), c.texts.offsets[i+1]-c.texts.gap-from
 }
 
 // copyTo copies value i, at least.

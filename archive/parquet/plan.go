@@ -7,15 +7,17 @@ import (
 // rowPlan is a layout made ready to put events together.
 type rowPlan struct {
 	slots []rowSlot
-	names []byte // of all slots, one after the other
-	// generation is the batch that has the names already, and namesAt where.
+	names []byte       // of all slots, one after the other
+	spans []event.Span // of the event at hand
+	// generation is the batch that has the names already.
 	generation uint64
-	namesAt    int
 }
 
+// rowSlot is a slot without its name.
 type rowSlot struct {
-	slot
-	nameAt int // in names
+	column int
+	source source
+	form   event.TimeForm
 }
 
 func newRowPlan(text []byte) (*rowPlan, error) {
@@ -23,12 +25,23 @@ func newRowPlan(text []byte) (*rowPlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &rowPlan{slots: make([]rowSlot, len(l))}
+	p := &rowPlan{slots: make([]rowSlot, len(l)), spans: make([]event.Span, len(l))}
 	for i, s := range l {
-		p.slots[i] = rowSlot{slot: s, nameAt: len(p.names)}
+		p.slots[i] = rowSlot{s.column, s.source, s.form}
+		p.spans[i].NameLen = uint32(len(s.name))
 		p.names = append(p.names, s.name...)
 	}
 	return p, nil
+}
+
+// copyNames copies the names into b.
+func (p *rowPlan) copyNames(b *event.Batch) {
+	at := uint32(len(b.Buf))
+	b.Buf = append(b.Buf, p.names...)
+	for i := range p.spans {
+		p.spans[i].Name = at
+		at += p.spans[i].NameLen
+	}
 }
 
 // maxPlans bounds the layouts that a Reader remembers.
@@ -100,6 +113,11 @@ func (tc *timeCache) append(b []byte, form event.TimeForm, micros int64) []byte 
 	at := len(b) + fractionAt
 	b = append(b, tc.text...)
 	fraction := uint32(micros - second*1e6)
+	if tc.digits == 3 { // the most common form
+		milli := fraction / 1e3
+		b[at], b[at+1], b[at+2] = byte('0'+milli/100), byte('0'+milli/10%10), byte('0'+milli%10)
+		return b
+	}
 	for i := range tc.digits {
 		fraction *= 10
 		b[at+i] = byte('0' + fraction/1e6)

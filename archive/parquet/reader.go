@@ -160,23 +160,21 @@ func (r *Reader) build(b *event.Batch, n int) error {
 // the row of the uneven ones. It may copy values of up to n rows at once.
 func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 	if p.generation != r.generation {
-		p.generation, p.namesAt = r.generation, len(b.Buf)
-		b.Buf = append(b.Buf, p.names...)
+		p.generation = r.generation
+		p.copyNames(b)
 	}
-	b.Begin(id)
 	rest := &r.cursors[colRest]
 	restAt := rest.at
 	for i := range p.slots {
-		s := &p.slots[i]
+		s, span := &p.slots[i], &p.spans[i]
 		c := &r.cursors[s.column]
-		name := p.namesAt + s.nameAt
 		at := len(b.Buf)
 		switch s.source {
 		case fromText:
-			c.add(b, name, len(s.name), c.at+k*c.stride, n-k)
+			c.place(b, span, c.at+k*c.stride, n-k)
 			continue
 		case fromRest:
-			rest.add(b, name, len(s.name), restAt, n-k)
+			rest.place(b, span, restAt, n-k)
 			restAt++
 			continue
 		case fromNumber:
@@ -189,8 +187,9 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 			b.Buf = append(b.Buf, rest.texts.value(restAt+1)...)
 			restAt += 2
 		}
-		b.AddSpan(name, len(s.name), at, len(b.Buf)-at)
+		span.Value, span.ValueLen = uint32(at), uint32(len(b.Buf)-at)
 	}
+	b.AddSpans(id, p.spans)
 }
 
 // nextGroup opens the next row group that may hold wanted events; io.EOF when
