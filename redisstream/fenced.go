@@ -2,6 +2,7 @@ package redisstream
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -59,6 +60,7 @@ type FencedWriter struct {
 	watching bool // the key is watched since this writer wrote it
 	dead     error
 
+	token    string // tells this writer from others with the same epoch
 	position string
 	last     map[string]event.ID // KeepIDs: what the writers of the key added last, by stream
 	seen     map[string]sight    // streams that were looked at, and are watched if KeepIDs
@@ -73,7 +75,7 @@ type sight struct {
 }
 
 const (
-	fenceField = "fence" // of the hash: "epoch position"
+	fenceField = "fence" // of the hash: "epoch token position"
 	lastField  = "last:" // and a stream's name: the last ID added to it, if IDs are kept
 
 	// flushBytes is after how many bytes a transaction begins to be sent: the
@@ -86,11 +88,12 @@ const (
 	maxConflicts = 5
 )
 
-// Fence opens a FencedWriter and takes the key over: when it returns, writers of
-// the key with another connection can write nothing. It fails with ErrFenced if
-// the key has met a higher epoch. The caller must Close the writer.
+// Fence opens a FencedWriter and takes the key over: when it returns, every
+// writer of the key that was opened before can write nothing more, whatever it
+// has under way. It fails with ErrFenced if the key has met a higher epoch. The
+// caller must Close the writer.
 func (c *Client) Fence(ctx context.Context, opts FenceOptions) (*FencedWriter, error) {
-	w := &FencedWriter{client: c, opts: opts, last: map[string]event.ID{}, seen: map[string]sight{}}
+	w := &FencedWriter{client: c, opts: opts, token: rand.Text()[:8], last: map[string]event.ID{}, seen: map[string]sight{}}
 	if err := w.do(ctx, w.takeOver); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("take over %q: %w", opts.Key, err)
@@ -258,13 +261,14 @@ func (w *FencedWriter) load() error {
 }
 
 func parseFence(value string) (epoch uint64, position string, err error) {
-	first, position, _ := strings.Cut(value, " ")
+	first, rest, _ := strings.Cut(value, " ")
+	_, position, _ = strings.Cut(rest, " ")
 	epoch, err = strconv.ParseUint(first, 10, 64)
 	return epoch, position, err
 }
 
 func (w *FencedWriter) fence(position string) string {
-	return strconv.FormatUint(w.opts.Epoch, 10) + " " + position
+	return strconv.FormatUint(w.opts.Epoch, 10) + " " + w.token + " " + position
 }
 
 // appendFence appends the command that sets the position, and the last IDs of
