@@ -25,15 +25,15 @@ func (s *atLeastOnce[Tx]) begin(_ context.Context, l lease) (transaction[None], 
 
 // afterwards is a transaction that begins when it is to be committed.
 type afterwards[Tx any] struct {
-	store Store[Tx]
-	lease lease
+	store  Store[Tx]
+	lease  lease
 	events []keyed
-	dead  []*DeadLetter
+	dead   []*DeadLetter
 }
 
 type keyed struct {
 	record *Record
-	key string
+	key    string
 }
 
 func (t *afterwards[Tx]) next(ctx context.Context, r *Record, key string) (None, bool, error) {

@@ -21,8 +21,8 @@ type redisTransaction struct {
 // redisEvent is what the handler of one event wants done.
 type redisEvent struct {
 	record *Record
-	seen string // key that says that the event was handled; "" without deduplication
-	pipe redis.Pipeliner
+	seen   string // key that says that the event was handled; "" without deduplication
+	pipe   redis.Pipeliner
 }
 
 func (t *redisTransaction) next(ctx context.Context, r *Record, key string) (redis.Pipeliner, bool, error) {

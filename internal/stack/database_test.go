@@ -26,13 +26,9 @@ func TestMySQL(t *testing.T) {
 // testDatabase kills the server after a commit, and expects it to be there still.
 func testDatabase(t *testing.T, server *stack.Server, driver, address string) {
 	t.Helper()
-	db, err := sql.Open(driver, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	before := open(t, driver, address)
 	for _, statement := range []string{"CREATE TABLE t (n INT)", "INSERT INTO t VALUES (42)"} {
-		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		if _, err := before.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,7 +39,17 @@ func testDatabase(t *testing.T, server *stack.Server, driver, address string) {
 		t.Fatal(err)
 	}
 	var n int
-	if err := db.QueryRowContext(t.Context(), "SELECT n FROM t").Scan(&n); err != nil || n != 42 {
+	if err := open(t, driver, address).QueryRowContext(t.Context(), "SELECT n FROM t").Scan(&n); err != nil || n != 42 {
 		t.Fatalf("read %d, %v after the restart", n, err)
 	}
+}
+
+func open(t *testing.T, driver, address string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
 }

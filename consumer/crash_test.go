@@ -1,0 +1,5 @@
+package consumer_test
+
+const childVariable = "RESERVOIR_CONSUMER_CHILD"
+
+func child() error { return nil }
