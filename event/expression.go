@@ -13,7 +13,8 @@ import (
 //	item    a part of the payload that whoever evaluates it speaks of, such as
 //	        one element of a list, or nil
 //
-// Whole numbers beyond 64 bits and fractions are floating-point numbers in it.
+// There is no now(): the same event gives the same result at any time. Whole
+// numbers beyond 64 bits and fractions are floating-point numbers in it.
 // Any number of goroutines may use an Expression at once.
 type Expression struct {
 	program *vm.Program
@@ -30,7 +31,7 @@ type itemSubject struct {
 // CompileExpression compiles a computation. Unknown names, wrong types and
 // syntax are errors that show the position.
 func CompileExpression(text string) (*Expression, error) {
-	program, used, err := compile(text, expr.Env(&itemSubject{}))
+	program, used, err := compile(text, expr.Env(&itemSubject{}), expr.DisableBuiltin("now"))
 	if err != nil {
 		return nil, fmt.Errorf("compile expression: %w", err)
 	}

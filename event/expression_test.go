@@ -45,6 +45,7 @@ func TestExpressionErrors(t *testing.T) {
 		"payloud.x":  "unknown name payloud",
 		"1 +":        "unexpected token EOF",
 		"$env":       "unknown name $env",
+		"now()":      "unknown name now",
 		"tenant * 2": "mismatched types",
 	} {
 		if _, err := event.CompileExpression(text); err == nil || !strings.Contains(err.Error(), want) {

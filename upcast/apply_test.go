@@ -159,6 +159,8 @@ func TestPlaces(t *testing.T) {
 			[]string{"type", "T", "schema_version", "2", "data", `{"a":1,"b":2}`, "note", "[1,2]"}},
 		{"no payload", rules("drop: {path: a}", "rename: {path: a, to: b}"), event.Mapping{},
 			[]string{"type", "T", "schema_version", "1"}, []string{"type", "T", "schema_version", "2"}},
+		{"empty payload", rules("drop: {path: a}"), event.Mapping{},
+			[]string{"type", "T", "schema_version", "1", "payload", ""}, []string{"type", "T", "schema_version", "2", "payload", ""}},
 		{"payload that is no JSON and not looked at", rules(), event.Mapping{},
 			[]string{"type", "T", "schema_version", "1", "payload", "\xff"}, []string{"type", "T", "schema_version", "2", "payload", "\xff"}},
 		{"another version", version, event.Mapping{}, []string{"type", "T", "schema_version", "3"}, []string{"type", "T", "schema_version", "3"}},

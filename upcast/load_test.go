@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/upcast"
 )
 
@@ -103,6 +104,7 @@ func TestParseErrors(t *testing.T) {
 		{"two types", step("type: B}, {type: C"), "u.yaml:4: upcasters[0].steps[1].type: the rule has another type step"},
 		{"sample without out", sample("{in: {}}"), "u.yaml:4: upcasters[0].samples[0]: out: what must become of it"},
 		{"sample without in", sample("{out: {}}"), "in: the payload before is missing"},
+		{"sample with a payload field", sample("{in: {}, out: {}, out_fields: {payload: x}}"), "fields: payload follows from the rule"},
 		{"empty sample", sample("{name: x}"), "in: want a payload, or fields"},
 		{"no sample file", "upcasters:\n- type: A\n  to: 1\n  sample_files: [none.jsonl]", "u.yaml:4: upcasters[0].sample_files[0]: open none.jsonl"},
 	} {
@@ -234,6 +236,12 @@ func TestDigest(t *testing.T) {
 		}
 	}
 	var none *upcast.Set
+	if none.Wants(&event.Envelope{}) {
+		t.Error("a nil Set wants an event")
+	}
+	if e, err := run(t, none, event.Mapping{}, entry("type", "T")); err != nil || len(e.Fields) != 1 {
+		t.Error(err)
+	}
 	if none.Digest() != "" || none.Len() != 0 || none.Chains() != nil || len(none.Check().Samples) != 0 {
 		t.Error("a nil Set is not empty")
 	}

@@ -57,9 +57,14 @@ func (s *Sample) check() error {
 		return errors.New("in: the payload before is missing")
 	case s.In == nil && s.Fields == nil:
 		return errors.New("in: want a payload, or fields")
-	default:
-		return nil
 	}
+	for _, name := range []string{typeField, versionField, payloadField} {
+		_, before := s.Fields[name]
+		if _, after := s.OutFields[name]; before || after {
+			return fmt.Errorf("fields: %s follows from the rule and from in and out: leave it out", name)
+		}
+	}
+	return nil
 }
 
 // texts reads a mapping of texts.

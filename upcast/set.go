@@ -15,7 +15,7 @@ import (
 type Set struct {
 	rules  map[string][]*Rule // by type; a type has a few versions
 	sizes  uint64             // a bit for each length of a type, of 64
-	order  []*Rule                     // by type, then as they follow one another
+	order  []*Rule            // by type, then as they follow one another
 	digest string
 }
 
@@ -24,6 +24,7 @@ type Set struct {
 // another one of its type does.
 func New(rules ...Rule) (*Set, error) {
 	s := &Set{rules: make(map[string][]*Rule)}
+	rules = slices.Clone(rules)
 	for i := range rules {
 		s.order = append(s.order, &rules[i])
 	}

@@ -55,8 +55,8 @@ func (s *step) apply(d *Edit) error {
 		return s.applyToField(d)
 	}
 	if s.op == opRename || s.op == opDrop {
-		if d.Payload() == nil {
-			return nil // and so nothing to rename or drop
+		if len(d.Payload()) == 0 {
+			return nil // nothing to rename or drop
 		}
 	}
 	switch s.op {
