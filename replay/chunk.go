@@ -25,6 +25,10 @@ type chunk struct {
 	perStream []streamCount
 	letters   []letter // set aside before they could be sent, in order
 	fetched   int64    // bytes of the archive in this attempt so far
+	// live says that it comes from the live streams, where more may not come for
+	// long; lap is set in the first chunk of a lap of these.
+	live bool
+	lap  *lap
 }
 
 // letter is an event that was set aside on the way.
@@ -43,6 +47,7 @@ func (c *chunk) reset() {
 	c.Reset()
 	c.Origins = c.Origins[:0]
 	c.read, c.perStream = 0, c.perStream[:0]
+	c.live, c.lap = false, nil
 	clear(c.letters)
 	c.letters = c.letters[:0]
 }

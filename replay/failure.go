@@ -89,6 +89,8 @@ func wait(ctx context.Context, d time.Duration) error {
 // tried again.
 func readError(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, archive.ErrDamaged):
 		return remedy.Wrap(err, "Run `reservoir verify` to see what is damaged; restore it from a copy, then retry the replay.")
 	case errors.Is(err, archive.ErrNewerVersion), errors.Is(err, objectstore.ErrDenied), errors.Is(err, objectstore.ErrNoBucket):

@@ -29,8 +29,11 @@ type checkpoint struct {
 	Written Position `json:"written"`
 	// Rejected counts the events up to Sent that the sink rejected.
 	Rejected uint64 `json:"rejected,omitempty"`
-	Bytes    int64  `json:"bytes_read,omitempty"`
-	Finished bool   `json:"finished,omitempty"`
+	// Lap is the run of live events that is replayed, where several streams are
+	// followed.
+	Lap      *lap  `json:"lap,omitempty"`
+	Bytes    int64 `json:"bytes_read,omitempty"`
+	Finished bool  `json:"finished,omitempty"`
 }
 
 // mark is a place between two chunks, and what was counted up to there.

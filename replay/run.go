@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
 )
 
@@ -85,7 +86,7 @@ func (r *run) pump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	src, err := r.open(ctx)
 	if err != nil {
-		return readError(err)
+		return err
 	}
 	spare := make(chan *chunk, chunksAhead+2)
 	for range cap(spare) {
@@ -139,6 +140,10 @@ func (r *run) resume(ctx context.Context) error {
 	from, to, counted := r.cp.Sent, r.has, false
 	if r.records && r.has.Compare(r.cp.Written) < 0 {
 		r.h.Log("info", fmt.Sprintf("the target has everything up to %s, not up to %s: going back", r.has, r.cp.Written))
+		if r.cp.Lap != nil && r.has.Ms < r.cp.Lap.Floor {
+			return remedy.Wrap(errors.New("the target has lost events of a live stream that this replay cannot put in order again"),
+				"Cancel the replay, and create a new one from the last event that the target has.")
+		}
 		from, to, counted = r.has, r.cp.Sent, true
 		r.cp.backTo(r.has)
 	} else {
@@ -170,6 +175,9 @@ func (r *run) resume(ctx context.Context) error {
 
 // deal sends a chunk.
 func (r *run) deal(ctx context.Context, c *chunk) error {
+	if err := r.follow(ctx, c); err != nil {
+		return err
+	}
 	at, letters := 0, 0
 	for {
 		for ; letters < len(c.letters) && c.letters[letters].at <= at; letters++ {
@@ -199,9 +207,30 @@ func (r *run) deal(ctx context.Context, c *chunk) error {
 			return err
 		}
 	}
-	r.cp.passed(c)
+	if c.read > 0 {
+		r.cp.passed(c)
+	}
 	r.cp.Bytes = max(r.cp.Bytes, r.bytesBefore+c.fetched)
 	return r.progress(0, 0)
+}
+
+// follow takes note that a chunk comes from the live streams. What several of
+// them had is in the job's document before the sink has any of it.
+func (r *run) follow(ctx context.Context, c *chunk) error {
+	if c.live && r.phase != phaseFollowing {
+		r.phase = phaseFollowing
+		if err := r.report(0, 0); err != nil {
+			return err
+		}
+	}
+	if c.lap == nil {
+		return nil
+	}
+	r.cp.Lap = c.lap
+	if err := r.report(0, 0); err != nil {
+		return err
+	}
+	return r.save(ctx)
 }
 
 // skipped returns the first event from at on, and before end, that the target

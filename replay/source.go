@@ -53,11 +53,9 @@ type streamReader struct {
 
 // position returns the Position of an event of a part.
 func (r *streamReader) position(p *part, id event.ID) Position {
-	pos := Position{Stream: r.index, Incarnation: p.incarnation, ID: id}
-	if r.order != OrderStream {
-		pos.Ms = max(p.floor, id.Ms)
-	}
-	return pos
+	at := p.position(r.order, id)
+	at.Stream = r.index
+	return at
 }
 
 // begin sets next from what is left, without reading anything.

@@ -72,7 +72,10 @@ func (s *selector) Read(ctx context.Context, c *chunk) error {
 			return err
 		}
 		c.fetched = s.raw.fetched
-		left = s.pick(c, left)
+		c.live, c.lap = s.raw.live, s.raw.lap
+		if left = s.pick(c, left); c.live {
+			break
+		}
 	}
 	return nil
 }
