@@ -22,13 +22,13 @@ var (
 	// What context.Cause gives of the context of an engine that is to stop. Run
 	// then returns as soon as it can, with an error that wraps the cause.
 
-	// ErrPaused: a person paused the job.
+	// ErrPaused is that a person paused the job.
 	ErrPaused = errors.New("job was paused")
-	// ErrCancelled: a person cancelled the job.
+	// ErrCancelled is that a person cancelled the job.
 	ErrCancelled = errors.New("job was cancelled")
-	// ErrLeaseLost: another worker has the job, or may have: write nothing more.
+	// ErrLeaseLost is that another worker has the job, or may have: write nothing more.
 	ErrLeaseLost = errors.New("another worker took the job over")
-	// ErrShutdown: this worker stops; another one goes on.
+	// ErrShutdown is that this worker stops: another one goes on.
 	ErrShutdown = errors.New("worker is shutting down")
 )
 

@@ -19,9 +19,10 @@ import (
 const FormatVersion = 1
 
 const (
-	// MaxSpec bounds Job.Spec, and MaxCheckpoint Job.Checkpoint, in bytes of
-	// JSON. What is larger belongs into the job's files.
-	MaxSpec       = 1 << 20
+	// MaxSpec bounds Job.Spec, in bytes of JSON. What is larger belongs into the
+	// job's files.
+	MaxSpec = 1 << 20
+	// MaxCheckpoint bounds Job.Checkpoint, in bytes of JSON.
 	MaxCheckpoint = 256 << 10
 
 	maxDocument = 4 << 20 // bytes of any document here

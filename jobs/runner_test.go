@@ -174,7 +174,7 @@ func TestPeople(t *testing.T) {
 		pass(2 * time.Second)
 		got := get(t, s, j.ID)
 		wantState(t, got, jobs.Paused)
-		if got.Lease == nil || cause.Load() != jobs.ErrPaused {
+		if got.Lease == nil || !errors.Is(cause.Load().(error), jobs.ErrPaused) {
 			t.Errorf("2 s after: lease %+v, cause %v", got.Lease, cause.Load())
 		}
 		pass(4 * time.Second)
@@ -197,7 +197,7 @@ func TestPeople(t *testing.T) {
 		pass(10 * time.Second)
 		got = get(t, s, j.ID)
 		wantState(t, got, jobs.Cancelled)
-		if cleaned.Load() != 1 || cause.Load() != jobs.ErrCancelled || got.Epoch != 2 || got.StateReason != "wrong range" {
+		if cleaned.Load() != 1 || !errors.Is(cause.Load().(error), jobs.ErrCancelled) || got.Epoch != 2 || got.StateReason != "wrong range" {
 			t.Errorf("cleaned %d times, cause %v: %s", cleaned.Load(), cause.Load(), asJSON(t, got))
 		}
 		if _, err := s.Resume(ctx, j.ID, jobs.Change{}); !errors.Is(err, jobs.ErrState) {

@@ -64,7 +64,7 @@ func (s *slots) take(ctx context.Context, j *Job) (*slot, error) {
 	}
 	for n := range s.per {
 		mine := &slot{Version: FormatVersion, Target: j.Target, Job: j.ID, Worker: s.worker, Nonce: rand.Text(), key: slotKey(j.Target, n)}
-		took, err := s.try(ctx, mine)
+		took, err := s.try(ctx, mine, j)
 		if err != nil {
 			return nil, fmt.Errorf("take a slot of the target of job %s: %w", j.ID, err)
 		}
@@ -75,8 +75,8 @@ func (s *slots) take(ctx context.Context, j *Job) (*slot, error) {
 	return nil, nil
 }
 
-// try puts mine into its slot, if it may.
-func (s *slots) try(ctx context.Context, mine *slot) (bool, error) {
+// try puts mine into its slot, for j, if it may.
+func (s *slots) try(ctx context.Context, mine *slot, j *Job) (bool, error) {
 	there, err := s.read(ctx, mine.key)
 	if errors.Is(err, objectstore.ErrNotFound) {
 		return s.put(ctx, mine, objectstore.IfAbsent)
@@ -84,10 +84,10 @@ func (s *slots) try(ctx context.Context, mine *slot) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if there.Job == "" || there.Job == mine.Job {
+	if there.Job == "" {
 		return s.put(ctx, mine, objectstore.IfMatch(there.etag))
 	}
-	free, err := s.idle(ctx, there)
+	free, err := s.idle(ctx, there, j)
 	if err != nil || !free {
 		return false, err
 	}
@@ -98,28 +98,32 @@ func (s *slots) try(ctx context.Context, mine *slot) (bool, error) {
 	// Its job may have been acquired between the look at it and the put. The
 	// worker of that one looks at the slot afterwards (see confirm), so at least
 	// one of the two sees the other.
-	if free, err = s.idle(ctx, there); err != nil || !free {
+	if free, err = s.idle(ctx, there, j); err != nil || !free {
 		_, back := s.put(ctx, there, objectstore.IfMatch(mine.etag))
 		return false, errors.Join(err, back)
 	}
 	return true, nil
 }
 
-// idle says whether the job that holds a slot does not run, and is not about to.
-func (s *slots) idle(ctx context.Context, sl *slot) (bool, error) {
-	since := s.since(sl)
+// idle says whether the job that holds a slot does not run, and is not about to;
+// j, which is to have it, may be that job, and its worker have died.
+func (s *slots) idle(ctx context.Context, sl *slot, j *Job) (bool, error) {
+	unused := time.Since(s.since(sl)) >= s.ttl
 	holder, err := s.store.get(ctx, sl.Job)
 	switch {
+	case err == nil && holder.ID == j.ID:
+		dead := j.Lease != nil && j.Lease.Worker == sl.Worker
+		return holder.Nonce == j.Nonce && (dead || unused), nil
 	case errors.Is(err, ErrNotFound):
 		return true, nil
 	case errors.As(err, new(*DocumentError)):
-		return time.Since(since) >= s.ttl, nil // nobody can run it
+		return unused, nil // nobody can run it
 	case err != nil:
 		return false, err
 	case holder.Lease != nil:
 		return false, nil
 	case holder.State == Pending || holder.State == Cancelling:
-		return time.Since(since) >= s.ttl, nil
+		return unused, nil
 	}
 	return holder.State != Running, nil
 }

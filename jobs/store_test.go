@@ -358,7 +358,10 @@ func testPrune(t *testing.T, objects objectstore.Store) {
 		}
 	}
 	keys := 0
-	for range objects.List(t.Context(), "jobs/keys/", objectstore.ListOptions{}) {
+	for _, err := range objects.List(t.Context(), "jobs/keys/", objectstore.ListOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		keys++
 	}
 	if keys != 1 {
