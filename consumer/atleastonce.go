@@ -11,7 +11,8 @@ type None struct{}
 // AtLeastOnce returns a Store for handlers that write elsewhere: positions, leases
 // and dead letters are kept in s, and the position moves after the handlers are done.
 // After a crash the events that were handled since the last commit, up to
-// Config.Batch of them, are handled again: see Record.Key for how to tell.
+// Config.Batch of them, are handled again: see Record.Key for how to tell. So may be
+// copies of one event that are in hand in two streams at once.
 func AtLeastOnce[Tx any](s Store[Tx]) Store[None] { return &atLeastOnce[Tx]{s, s} }
 
 type atLeastOnce[Tx any] struct {
@@ -37,15 +38,18 @@ type keyed struct {
 }
 
 func (t *afterwards[Tx]) next(ctx context.Context, r *Record, key string) (None, bool, error) {
+	if key != "" {
+		for _, e := range t.events {
+			if e.key == key {
+				return None{}, true, nil
+			}
+		}
+		if again, err := t.store.seen(ctx, t.lease.consumer, key); again || err != nil {
+			return None{}, again, err
+		}
+	}
 	t.events = append(t.events, keyed{r, key})
-	if key == "" {
-		return None{}, false, nil
-	}
-	again, err := t.store.seen(ctx, t.lease.consumer, key)
-	if again {
-		t.events = t.events[:len(t.events)-1]
-	}
-	return None{}, again, err
+	return None{}, false, nil
 }
 
 // undo forgets the event; what its handler has done elsewhere stays.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,16 @@ import (
 type deposit struct {
 	Account string `json:"account"`
 	Amount  int64  `json:"amount"`
+	// Chain books so that the order of the bookings shows in the balance.
+	Chain bool `json:"chain,omitempty"`
+}
+
+// book is what a booking makes of a balance.
+func (d deposit) book(balance int64) int64 {
+	if d.Chain {
+		return (balance*31 + d.Amount) % 1000003
+	}
+	return balance + d.Amount
 }
 
 // settings are what a test wants of a consumer.
@@ -154,7 +165,12 @@ func (b *bank) consumer(s settings) (running, error) {
 		return newConsumer(b, s, b.sqlStore(), b.bookSQL)
 	case "redis":
 		return newConsumer(b, s, b.redisStore(), func(ctx context.Context, pipe redis.Pipeliner, d deposit) error {
-			pipe.HIncrBy(ctx, "{reservoir}:balances", d.Account, d.Amount)
+			if d.Chain {
+				pipe.Eval(ctx, "local b = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')\n"+
+					"redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', (b * 31 + ARGV[2]) % 1000003))", []string{"{reservoir}:balances"}, d.Account, d.Amount)
+			} else {
+				pipe.HIncrBy(ctx, "{reservoir}:balances", d.Account, d.Amount)
+			}
 			pipe.HIncrBy(ctx, "{reservoir}:bookings", d.Account, 1)
 			return nil
 		})
@@ -167,13 +183,16 @@ func (b *bank) consumer(s settings) (running, error) {
 }
 
 func (b *bank) bookSQL(ctx context.Context, tx *sql.Tx, d deposit) error {
-	book := `INSERT INTO accounts (name, balance, bookings) VALUES ($1, $2, 1)
-		ON CONFLICT (name) DO UPDATE SET balance = accounts.balance + excluded.balance, bookings = accounts.bookings + 1`
-	if b.kind == "mysql" {
-		book = `INSERT INTO accounts (name, balance, bookings) VALUES (?, ?, 1)
-			ON DUPLICATE KEY UPDATE balance = balance + VALUES(balance), bookings = bookings + 1`
+	sum := "accounts.balance + ?"
+	if d.Chain {
+		sum = "(accounts.balance * 31 + ?) % 1000003"
 	}
-	_, err := tx.ExecContext(ctx, book, d.Account, d.Amount)
+	book := "INSERT INTO accounts (name, balance, bookings) VALUES (?, ?, 1) ON DUPLICATE KEY UPDATE balance = " + sum + ", bookings = bookings + 1"
+	if b.kind == "postgresql" {
+		book = "INSERT INTO accounts (name, balance, bookings) VALUES ($1, $2, 1) ON CONFLICT (name) DO UPDATE SET balance = " +
+			strings.Replace(sum, "?", "$3", 1) + ", bookings = accounts.bookings + 1"
+	}
+	_, err := tx.ExecContext(ctx, book, d.Account, d.Amount, d.Amount)
 	return err
 }
 
