@@ -21,6 +21,8 @@ type target struct {
 	mu       sync.Mutex
 	records  bool // it keeps positions, as an exactly-once sink
 	keys     bool
+	discard  bool // it counts only, and looks at the order
+	sorted   bool
 	epoch    uint64
 	position replay.Position
 	got      []written
@@ -153,6 +155,14 @@ func (t *target) take(b *replay.Batch) error {
 		return rejected
 	}
 	t.batches = append(t.batches, batchInfo{time.Now(), b.Len(), b.Bytes()})
+	if t.discard {
+		t.sorted = t.position.IsZero() || t.sorted && t.position.Compare(b.Origins[0].Position) < 0
+		for i := 1; i < b.Len(); i++ {
+			t.sorted = t.sorted && b.Origins[i-1].Position.Compare(b.Origins[i].Position) < 0
+		}
+		t.position = b.Origins[b.Len()-1].Position
+		return nil
+	}
 	next := 0
 	for i := range b.Len() {
 		if next < len(rejected.Events) && rejected.Events[next].Index == i {
