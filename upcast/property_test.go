@@ -237,3 +237,26 @@ func FuzzPayload(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDocument: an event that lies in a document stays in one, with the type and
+// the version that the rules lead to.
+func FuzzDocument(f *testing.F) {
+	set := parse(f, "upcasters:\n- type: T\n  to: 2\n  steps: [{type: U}, {set: {path: a.b, value: 1}}]\n- type: U\n  from: 2\n  to: 3\n  steps: [{drop: {path: a}}]\n")
+	for _, seed := range []string{`{"type":"T"}`, `{"id":1,"ty\u0070e":"\u0054","data":{},"schema_version":null}`, `{"type":"T","data":{"a":1}}`,
+		`{"event":"T","type":"T","payload":null,"specversion":1,"schemaversion":""}`, `{"type":"T","a":{"type":"T"}}`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, doc string) {
+		got, err := run(t, set, event.Mapping{}, entry("doc", doc))
+		if err != nil || string(got.Fields[0].Value) == doc {
+			return
+		}
+		var env event.Envelope
+		shape := event.Mapping{}.Extractor().Extract(got, &env)
+		name, _ := env.Get(event.Type)
+		version, _ := env.Get(event.SchemaVersion)
+		if shape.Embedded != 0 || string(name) != "U" || string(version) != "3" || !json.Valid(got.Fields[0].Value) {
+			t.Fatalf("%q became %q", doc, got.Fields[0].Value)
+		}
+	})
+}

@@ -97,7 +97,7 @@ func TestUpcastArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Events != 2 || got.Changed != 2 || got.Failed != 0 || len(got.Types) != 2 {
-		t.Errorf("%+v", got)
+		t.Errorf("%+v", &got)
 	}
 	fails(t, exitFailure, "nothing in the archive matches", "upcast", "test", dir, "--stream", "none")
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
@@ -25,7 +26,13 @@ type trial struct {
 	Failed  uint64       `json:"failed"`
 	Types   []*typeTrial `json:"types"` // those that there are rules for
 
-	counts map[[3]string]*typeTrial // by stream, type and version
+	set     *upcast.Set
+	mapping event.Mapping
+	within  event.Range
+	limit   uint64 // of events of a stream; 0: none
+
+	counts   map[[3]string]*typeTrial // by stream, type and version
+	progress atomic.Uint64            // events read, for the status line
 }
 
 // tryUpcasters runs the upcasters over archived events.
@@ -42,15 +49,19 @@ func (a *app) tryUpcasters(ctx context.Context, set *upcast.Set, spec *upcastTes
 	if err != nil {
 		return err
 	}
-	t := &trial{counts: map[[3]string]*typeTrial{}, Types: []*typeTrial{}}
-	for _, stream := range streams {
-		plan, err := arch.Plan(ctx, archive.PlanSpec{Stream: stream, Range: within})
-		if err != nil {
-			return err
-		}
-		if err := t.run(ctx, plan, set, a.cfg.Envelope, spec.limit); err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
+	t := &trial{
+		set: set, mapping: a.cfg.Envelope, within: within, limit: spec.limit,
+		counts: map[[3]string]*typeTrial{}, Types: []*typeTrial{},
+	}
+	began := time.Now()
+	line := a.newStatusLine(func() string {
+		n := t.progress.Load()
+		return fmt.Sprintf("trying upcasters: %s events (%s)", humanCount(n), humanRate(n, time.Since(began)))
+	})
+	err = t.read(ctx, arch, streams)
+	line.close()
+	if err != nil {
+		return err
 	}
 	t.Types = slices.SortedFunc(maps.Values(t.counts), func(x, y *typeTrial) int {
 		return cmp.Or(strings.Compare(x.Stream, y.Stream), strings.Compare(x.Type, y.Type), strings.Compare(x.Version, y.Version))
@@ -66,11 +77,25 @@ func (a *app) tryUpcasters(ctx context.Context, set *upcast.Set, spec *upcastTes
 	return err
 }
 
-// run tries the events of one stream, up to a limit that is not 0.
-func (t *trial) run(ctx context.Context, plan *archive.Plan, set *upcast.Set, mapping event.Mapping, limit uint64) error {
+// read tries the events of streams.
+func (t *trial) read(ctx context.Context, arch *archive.Archive, streams []string) error {
+	for _, stream := range streams {
+		plan, err := arch.Plan(ctx, archive.PlanSpec{Stream: stream, Range: t.within})
+		if err != nil {
+			return err
+		}
+		if err := t.run(ctx, plan); err != nil {
+			return fmt.Errorf("read %s: %w", stream, err)
+		}
+	}
+	return nil
+}
+
+// run tries the events of one stream, up to the limit.
+func (t *trial) run(ctx context.Context, plan *archive.Plan) error {
 	var (
-		x    = mapping.Extractor()
-		u    = set.Upcaster(mapping)
+		x    = t.mapping.Extractor()
+		u    = t.set.Upcaster(t.mapping)
 		env  event.Envelope
 		out  event.Batch
 		read uint64
@@ -84,14 +109,15 @@ func (t *trial) run(ctx context.Context, plan *archive.Plan, set *upcast.Set, ma
 		}
 		read++
 		t.Events++
-		if shape := x.Extract(e, &env); set.Wants(&env) {
+		t.progress.Store(t.Events)
+		if shape := x.Extract(e, &env); t.set.Wants(&env) {
 			out.Reset()
 			_, err := u.Apply(e, &env, shape, &out)
 			if err := t.count(plan.Stream(), e.ID, &env, err); err != nil {
 				return err
 			}
 		}
-		if read == limit {
+		if read == t.limit {
 			return nil
 		}
 	}
