@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // ErrInvalid is what every FieldError is.
@@ -39,7 +40,12 @@ func (e *FieldError) Unwrap() error { return e.Err }
 func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 
 // Remedy says what would be right.
-func (e *FieldError) Remedy() string { return e.Want }
+func (e *FieldError) Remedy() string {
+	if e.Want == "" {
+		return remedy.Of(e.Err)
+	}
+	return e.Want
+}
 
 // Validate returns every mistake in the spec that can be seen without looking
 // anywhere, joined; each is a *FieldError. now is the present, from which ages

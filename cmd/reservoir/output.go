@@ -52,10 +52,12 @@ func (a *app) printf(format string, args ...any) error {
 // table writes aligned columns to stdout.
 type table struct{ w *tabwriter.Writer }
 
-// table begins one with a header; its caller flushes it.
+// table begins one with a header, if there is one; its caller flushes it.
 func (a *app) table(header ...string) *table {
 	t := &table{tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)}
-	t.row(header...)
+	if len(header) > 0 {
+		t.row(header...)
+	}
 	return t
 }
 

@@ -101,6 +101,8 @@ func subcommands(app *app) []*cobra.Command {
 		newArchiveCmd(app),
 		newStreamsCmd(app),
 		newEventsCmd(app),
+		newReplayCmd(app),
+		newWorkerCmd(app),
 		newVerifyCmd(app),
 		newUpcastCmd(app),
 		newImportCmd(app),

@@ -12,12 +12,23 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
 // streamFlag adds --stream to a command that works on what is archived.
 func streamFlag(flags *pflag.FlagSet, patterns *[]string, meaning string) {
 	flags.StringArrayVar(patterns, "stream", nil, "`name` or pattern of streams"+meaning+"; can be given several times")
+}
+
+// filterFlags adds the flags that select events.
+func filterFlags(flags *pflag.FlagSet, f *event.Filter) {
+	flags.StringArrayVar(&f.Types, "type", nil, "only events of this `type`, or of a pattern: 'Order*'; any of several")
+	flags.StringArrayVar(&f.Tenants, "tenant", nil, "only events of this `tenant`; any of several")
+	flags.StringArrayVar(&f.AggregateTypes, "aggregate-type", nil, "only events of aggregates of this `type`; any of several")
+	flags.StringArrayVar(&f.Aggregates, "aggregate", nil, "only events of this aggregate, by `ID` or type/ID; any of several")
+	flags.StringArrayVar(&f.EventIDs, "event-id", nil, "only the event with this `ID` of its producer's; any of several")
+	flags.StringVar(&f.Where, "where", "", "only events that meet this `condition`")
 }
 
 // archivedStreams gives the streams of the archive that the patterns select, by

@@ -1,0 +1,54 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// sinkOf gives the type of sink that a URL's scheme names.
+func sinkOf(scheme string) string {
+	switch scheme {
+	case "https":
+		return "http"
+	case "rediss", "redis+sentinel", "redis+cluster", "unix":
+		return "redis"
+	default:
+		return scheme
+	}
+}
+
+// ParseTarget makes the SinkSpec of a target as people write it: "type:target",
+// a URL whose scheme tells the type, or "-" for standard output. The options
+// win over what the target says.
+func (s *Service) ParseTarget(target string, options map[string]string) (SinkSpec, error) {
+	kind, rest, colon := strings.Cut(target, ":")
+	switch {
+	case target == "-":
+		kind, rest = "stdout", ""
+	case strings.HasPrefix(rest, "//"):
+		kind, rest = sinkOf(kind), target // a whole URL
+	}
+	k := s.kinds[kind]
+	if k == nil {
+		err := &FieldError{Field: "sink.type", Value: strconv.Quote(target), Err: fmt.Errorf("there is no sink %q here", kind)}
+		switch known := slices.Sorted(maps.Keys(s.kinds)); {
+		case target == "-":
+			err.Want = "Only a replay that runs in the foreground can write to standard output: `reservoir replay run`."
+		case !colon:
+			err.Err = errors.New("it does not say which sink")
+			err.Want = fmt.Sprintf("Write redis:%s for a stream, file:%s for a file, or a URL.", target, target)
+		default:
+			err.Want = fmt.Sprintf("Begin with one of: %s; redis:%s is a stream of that name.", strings.Join(known, ", "), target)
+		}
+		return SinkSpec{}, err
+	}
+	raw, err := k.Parse(rest, options)
+	if err != nil {
+		return SinkSpec{}, &FieldError{Field: "sink", Value: strconv.Quote(target), Err: err}
+	}
+	return SinkSpec{Type: kind, Options: raw}, nil
+}
