@@ -1,6 +1,12 @@
 package sink
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/reservoirhq/reservoir/event"
 )
 
@@ -30,4 +36,25 @@ func (e Environ) expandAll(texts ...*string) (missing, err error) {
 		*text = expanded
 	}
 	return missing, nil
+}
+
+// inTheClear warns of secrets that options hold themselves, and not by the name
+// of a variable: the options are kept with the job, and shown.
+func inTheClear(raw json.RawMessage, names ...string) (warnings []string) {
+	var options map[string]any
+	if err := json.Unmarshal(raw, &options); err != nil {
+		return nil // decodeOptions says so
+	}
+	if headers, ok := options["headers"].(map[string]any); ok {
+		for name, value := range headers {
+			options["headers."+name] = value
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		secret := slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
+		if text, ok := options[name].(string); ok && secret && text != "" && !strings.Contains(text, "${"+SecretPrefix) {
+			warnings = append(warnings, fmt.Sprintf("%s is kept with the job, in the clear: give it as ${%s…}", name, SecretPrefix))
+		}
+	}
+	return warnings
 }

@@ -156,9 +156,7 @@ func (k *httpKind) Check(ctx context.Context, opening replay.Opening) (replay.Ta
 	} else if _, err := newSigner(o.Secret); err != nil {
 		return t, err
 	}
-	if o.Secret != "" && !strings.Contains(string(opening.Options), "${"+SecretPrefix) {
-		t.Warnings = append(t.Warnings, "the secret is kept with the job, in the clear: name a variable instead, secret=${RESERVOIR_SINK_SECRET}")
-	}
+	t.Warnings = append(t.Warnings, inTheClear(opening.Options, "secret", "headers.authorization")...)
 	if o.Key == keyNone {
 		t.Warnings = append(t.Warnings, "with key=none events arrive in any order")
 	}

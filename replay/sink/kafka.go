@@ -143,6 +143,7 @@ func (k *kafkaKind) Check(ctx context.Context, opening replay.Opening) (replay.T
 		Description: fmt.Sprintf("%s to topic %s on Kafka %s", o.Format, o.Topic, strings.Join(brokers, ",")),
 		Guarantee:   replay.AtLeastOnce, Warnings: warnings,
 	}
+	t.Warnings = append(t.Warnings, inTheClear(opening.Options, "password")...)
 	if o.Key == keyNone {
 		t.Warnings = append(t.Warnings, "with key=none messages arrive in any order")
 	}

@@ -149,6 +149,7 @@ func (k *natsKind) Check(ctx context.Context, opening replay.Opening) (replay.Ta
 		Key: "nats:" + servers + "/" + o.Subject, Description: fmt.Sprintf("%s to subject %s on JetStream %s", o.Format, o.Subject, servers),
 		Guarantee: replay.AtLeastOnce, Warnings: warnings,
 	}
+	t.Warnings = append(t.Warnings, inTheClear(opening.Options, "token", "password", "seed")...)
 	if o.Key == keyNone {
 		t.Warnings = append(t.Warnings, "with key=none messages arrive in any order")
 	}

@@ -75,7 +75,7 @@ func Events() []Event {
 			all = append(all, Event{
 				Origin: replay.Origin{
 					Position: replay.Position{Stream: s, Incarnation: 1, ID: id},
-					Stream:   streamName(s), EventID: fmt.Sprintf("e%d-%d", s, i), Key: fmt.Sprintf("a%d", i%aggregates),
+					Stream:   streamName(s), EventID: fmt.Sprintf("e%d-%d", s, i), Key: fmt.Sprintf("a%d-%d", s, i%aggregates),
 				},
 				Payload: fmt.Sprintf(`{"n":%d}`, i),
 			})
