@@ -24,6 +24,7 @@ func TestExpression(t *testing.T) {
 		{`item.price * item.qty`, `{"price":3,"qty":4}`, 12},
 		{`item`, "", nil},
 		{`item?.x ?? "none"`, "", "none"},
+		{`sort(keys(payload.prices ?? {}))`, "", []any{}},
 		{`{"a": ms}`, "", map[string]any{"a": int(e.ID.Ms)}},
 	} {
 		x, err := event.CompileExpression(c.text)

@@ -210,6 +210,14 @@ func (m *Matcher) AggregateIDs() []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
+// Tenants is EventIDs for tenants.
+func (m *Matcher) Tenants() []string {
+	if m.tenants == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m.tenants))
+}
+
 // NeedsPayload reports whether Match looks at the payload or at the event's
 // fields; else the other attributes of the envelope are enough for it.
 func (m *Matcher) NeedsPayload() bool { return m.where != nil && m.where.payload }
