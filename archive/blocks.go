@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	blockSize = 1 << 20
-	maxBlocks = 12 // kept by one blockReader
+	blockSize = 32 << 10
+	maxBlocks = 128 // kept by one blockReader
 )
 
 // blockReader reads an object at any offset through ranged GETs of whole

@@ -45,9 +45,13 @@ func testsOf(m *event.Matcher) []test {
 	if t, ok := listTest(colAggregateID, m.AggregateIDs()); ok {
 		tests = append(tests, t)
 	}
+	tenants, ok := listTest(colTenant, m.Tenants())
+	if !ok {
+		tenants = test{column: colTenant, may: m.MatchTenant}
+	}
 	for _, t := range []test{
+		tenants,
 		{column: colEventType, may: m.MatchType},
-		{column: colTenant, may: m.MatchTenant},
 		{column: colAggregateType, may: m.MatchAggregateType},
 	} {
 		// Filters consist of text: what this passes, everything does.
