@@ -24,6 +24,16 @@ func (s *atLeastOnce[Tx]) begin(_ context.Context, l lease) (transaction[None], 
 	return &afterwards[Tx]{store: s.store, lease: l}, nil
 }
 
+func (s *atLeastOnce[Tx]) resolve(ctx context.Context, r retrial, handle func(None) error) error {
+	if handle != nil {
+		if err := handle(None{}); err != nil {
+			return err
+		}
+		return s.store.resolve(ctx, r, func(Tx) error { return nil })
+	}
+	return s.store.resolve(ctx, r, nil)
+}
+
 // afterwards is a transaction that begins when it is to be committed.
 type afterwards[Tx any] struct {
 	store  Store[Tx]

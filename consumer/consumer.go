@@ -39,14 +39,11 @@ func New[Tx any](cfg Config[Tx]) (*Consumer[Tx], error) {
 }
 
 // Run handles events until ctx ends, and then returns nil: after the event in hand
-// is done or rolled back and the leases are released. Databases and servers that
-// cannot be reached are waited for; an error is returned for what waiting will not
-// mend, such as missing tables when it begins.
+// is done or rolled back and the leases are released. When it begins the store must
+// be there, with its tables (ErrNotMigrated): that is the only error. What cannot be
+// reached later is waited for.
 func (c *Consumer[Tx]) Run(ctx context.Context) error {
-	if err := c.cfg.Store.check(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	if err := c.cfg.Store.check(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("consumer %q: %w", c.cfg.Name, err)
 	}
 	r := &runner[Tx]{Consumer: c, workers: map[string]*worker[Tx]{}, retryAt: map[string]delay{}, done: make(chan *worker[Tx])}

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -19,6 +20,50 @@ type DeadLetter struct {
 	Error    string
 	FailedAt time.Time // by the store's clock
 	Fields   []event.Field
+
+	ref string // where a RedisStore has it
+}
+
+// DeadLetters returns the consumer's first dead letters, at most limit: by stream and
+// ID from a SQLStore, in the order in which they failed from a RedisStore.
+func (c *Consumer[Tx]) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
+	letters, err := c.cfg.Store.letters(ctx, c.cfg.Name, limit)
+	if err != nil {
+		return nil, fmt.Errorf("consumer %q: list dead letters: %w", c.cfg.Name, err)
+	}
+	return letters, nil
+}
+
+// Retry handles a dead letter now, out of order, and removes it, in one transaction.
+// When the handler fails the dead letter stays as it is, and the handler's error is
+// wrapped. A dead letter that is gone is an ErrNoDeadLetter.
+func (c *Consumer[Tx]) Retry(ctx context.Context, d DeadLetter) error {
+	var b event.Batch
+	b.Append(&event.Event{ID: d.ID, Fields: d.Fields})
+	m := records{stream: d.Stream, extractor: c.cfg.Mapping.Extractor()}
+	handler := c.cfg.Mux.find(m.look(&b, 0))
+	if handler == nil {
+		return fmt.Errorf("consumer %q: retry dead letter %s: no handler for type %q", c.cfg.Name, d.ID, d.Type)
+	}
+	r := m.record()
+	r.Attempt = d.Attempts + 1
+	try := retrial{consumer: c.cfg.Name, letter: &d, dedup: c.cfg.Deduplicate}
+	if c.cfg.Deduplicate > 0 {
+		try.key = r.Key()
+	}
+	err := c.cfg.Store.resolve(ctx, try, func(tx Tx) error { return c.call(ctx, tx, item[Tx]{record: r, handler: handler}) })
+	if err != nil {
+		return fmt.Errorf("consumer %q: retry dead letter %s: %w", c.cfg.Name, d.ID, err)
+	}
+	return nil
+}
+
+// Discard removes a dead letter for good. One that is gone is an ErrNoDeadLetter.
+func (c *Consumer[Tx]) Discard(ctx context.Context, d DeadLetter) error {
+	if err := c.cfg.Store.resolve(ctx, retrial{consumer: c.cfg.Name, letter: &d}, nil); err != nil {
+		return fmt.Errorf("consumer %q: discard dead letter %s: %w", c.cfg.Name, d.ID, err)
+	}
+	return nil
 }
 
 func deadLetterOf(r *Record, err error) *DeadLetter {

@@ -14,6 +14,9 @@ var ErrFenced = errors.New("another worker has taken the stream over")
 // ErrNotMigrated is wrapped when the database does not have the consumer's tables.
 var ErrNotMigrated = errors.New("the consumer's tables are not there")
 
+// ErrNoDeadLetter is wrapped when a dead letter is no longer there.
+var ErrNoDeadLetter = errors.New("no such dead letter")
+
 // Permanent marks an error that trying again will not mend: the event goes to the
 // dead letters at once. A nil err stays nil.
 func Permanent(err error) error {

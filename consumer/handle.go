@@ -198,8 +198,8 @@ func (w *worker[Tx]) attempt(reading, hands context.Context, todo []item[Tx]) (o
 }
 
 // call runs the handler.
-func (w *worker[Tx]) call(ctx context.Context, tx Tx, it item[Tx]) (err error) {
-	ctx, end := w.span(ctx, it.record)
+func (c *Consumer[Tx]) call(ctx context.Context, tx Tx, it item[Tx]) (err error) {
+	ctx, end := c.span(ctx, it.record)
 	defer func() { end(err) }()
 	defer recovered(&err)
 	return it.handler(ctx, tx, it.record)

@@ -208,18 +208,9 @@ func (s *RedisStore) seen(ctx context.Context, consumer, key string) (bool, erro
 // prune has nothing to do: keys of events expire.
 func (s *RedisStore) prune(context.Context, string, time.Duration) error { return nil }
 
-func (s *RedisStore) begin(_ context.Context, l lease) (transaction[redis.Pipeliner], error) {
+func (s *RedisStore) begin(ctx context.Context, l lease) (transaction[redis.Pipeliner], error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	return &redisTransaction{store: s, lease: l}, nil
 }
-
-// deadFields are those of an entry of the dead letters' stream.
-func deadFields(d *DeadLetter) []any {
-	var args []any
-	for _, f := range d.Fields {
-		args = append(args, f.Name, f.Value)
-	}
-	return append(args, deadPrefix+"stream", d.Stream, deadPrefix+"id", d.ID.String(), deadPrefix+"type", d.Type,
-		deadPrefix+"key", d.Key, deadPrefix+"attempts", d.Attempts, deadPrefix+"error", d.Error)
-}
-
-const deadPrefix = "reservoir_dead_"

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
+
+// maxWatchTries is how often a transaction is begun again because a key has changed.
+const maxWatchTries = 100
 
 // redisTransaction gathers the commands of events and executes them at the end, in
 // one transaction that watches the checkpoint's epoch.
@@ -72,7 +76,7 @@ func (t *redisTransaction) commit(ctx context.Context, from, to checkpoint) erro
 	}
 	for try := 0; ; try++ {
 		err := t.store.client.Watch(ctx, func(tx *redis.Tx) error { return t.exec(ctx, tx, from, to) }, keys...)
-		if errors.Is(err, redis.TxFailedErr) && try < 100 {
+		if errors.Is(err, redis.TxFailedErr) && try < maxWatchTries {
 			continue // a key has changed: look again whether it was the epoch
 		}
 		if err != nil {
@@ -103,12 +107,12 @@ func (t *redisTransaction) exec(ctx context.Context, tx *redis.Tx, from, to chec
 			if seen[i] != nil && seen[i].Val() > 0 {
 				continue
 			}
-			if err := e.queue(ctx, pipe, t.lease); err != nil {
+			if err := e.queue(ctx, pipe, t.lease.dedup); err != nil {
 				return err
 			}
 		}
 		for _, d := range t.dead {
-			pipe.Do(ctx, append([]any{"XADD", t.store.DeadLetterStream(t.lease.consumer), "*"}, deadFields(d)...)...)
+			addDeadLetter(ctx, pipe, t.store.DeadLetterStream(t.lease.consumer), d)
 		}
 		saved = setCheckpoint(ctx, pipe, t.store.atKey(t.lease.place), to)
 		return nil
@@ -124,12 +128,12 @@ func isAt(got []any, l lease, at checkpoint) bool {
 	if len(got) != 2 || got[0] != strconv.FormatInt(l.epoch, 10) {
 		return false
 	}
-	position, _ := got[1].(string) //nolint:errcheck // nil where there is none
+	position, _ := got[1].(string) // "" for nil, where there is none
 	return position == at.text()
 }
 
 // queue adds what the handler of the event wants done.
-func (e *redisEvent) queue(ctx context.Context, pipe redis.Pipeliner, l lease) error {
+func (e *redisEvent) queue(ctx context.Context, pipe redis.Pipeliner, dedup time.Duration) error {
 	for _, cmd := range e.pipe.Cmds() {
 		cmd.SetErr(nil)
 		if err := pipe.Process(ctx, cmd); err != nil {
@@ -137,7 +141,7 @@ func (e *redisEvent) queue(ctx context.Context, pipe redis.Pipeliner, l lease) e
 		}
 	}
 	if e.seen != "" {
-		pipe.Set(ctx, e.seen, "", l.dedup)
+		pipe.Set(ctx, e.seen, "", dedup)
 	}
 	return nil
 }
@@ -164,7 +168,7 @@ func (t *redisTransaction) broken(ctx context.Context) error {
 			}
 			p := &partlyError{e.record, err}
 			partly = append(partly, p)
-			pipe.Do(ctx, append([]any{"XADD", t.store.DeadLetterStream(t.lease.consumer), "*"}, deadFields(deadLetterOf(e.record, p))...)...)
+			addDeadLetter(ctx, pipe, t.store.DeadLetterStream(t.lease.consumer), deadLetterOf(e.record, p))
 		}
 		return nil
 	})

@@ -14,6 +14,18 @@ type Store[Tx any] interface {
 	keeper
 	// begin opens a transaction that commits only while l is the last lease.
 	begin(ctx context.Context, l lease) (transaction[Tx], error)
+	// resolve removes a dead letter together with what handle writes, or returns
+	// ErrNoDeadLetter. With a key, that is recorded; when it had been before handle
+	// is not called. A nil handle writes nothing.
+	resolve(ctx context.Context, r retrial, handle func(tx Tx) error) error
+}
+
+// retrial is a dead letter to be removed.
+type retrial struct {
+	consumer string
+	letter   *DeadLetter
+	key      string
+	dedup    time.Duration
 }
 
 // keeper is what a Store does outside of handlers' transactions.
@@ -33,6 +45,8 @@ type keeper interface {
 type upkeep interface {
 	// check returns ErrNotMigrated when tables are missing.
 	check(ctx context.Context) error
+	// letters returns the first dead letters.
+	letters(ctx context.Context, consumer string, limit int) ([]DeadLetter, error)
 	// seen reports whether an event of that key was handled.
 	seen(ctx context.Context, consumer, key string) (bool, error)
 	// prune forgets the keys of events that were handled longer than age ago, as

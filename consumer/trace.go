@@ -14,11 +14,11 @@ const scope = "github.com/reservoirhq/reservoir/consumer"
 
 // span begins the span of one event, linked to the one that a traceparent field of
 // the event names. end takes the handler's error.
-func (w *worker[Tx]) span(ctx context.Context, r *Record) (_ context.Context, end func(error)) {
+func (c *Consumer[Tx]) span(ctx context.Context, r *Record) (_ context.Context, end func(error)) {
 	attributes := []attribute.KeyValue{
 		attribute.String("messaging.system", "redis_streams"),
 		attribute.String("messaging.operation.type", "process"),
-		attribute.String("messaging.consumer.group.name", w.lease.consumer),
+		attribute.String("messaging.consumer.group.name", c.cfg.Name),
 		attribute.String("messaging.destination.name", r.Stream),
 		attribute.String("messaging.message.id", r.ID.String()),
 		attribute.String("reservoir.event.type", r.Type),
@@ -34,7 +34,7 @@ func (w *worker[Tx]) span(ctx context.Context, r *Record) (_ context.Context, en
 	if link := trace.LinkFromContext(producer(ctx, r)); link.SpanContext.IsValid() {
 		opts = append(opts, trace.WithLinks(link))
 	}
-	ctx, s := w.cfg.Traces.Tracer(scope).Start(ctx, "process "+r.Type, opts...)
+	ctx, s := c.cfg.Traces.Tracer(scope).Start(ctx, "process "+r.Type, opts...)
 	return ctx, func(err error) {
 		if err != nil {
 			s.RecordError(err)
