@@ -34,7 +34,7 @@ const (
 	Cancelled  State = "cancelled"
 )
 
-// Job is the document of one job. docs/format.md specifies its JSON.
+// Job is the document of one job. docs/jobs.md specifies its JSON.
 type Job struct {
 	Version int    `json:"version"`
 	ID      string `json:"id"`   // a ULID: sorts by creation

@@ -151,3 +151,14 @@ func (m *memory) keys(prefix string) []string {
 	slices.Sort(keys)
 	return keys
 }
+
+// contents gives the objects below a prefix as text.
+func (m *memory) contents(prefix string) string {
+	var b strings.Builder
+	for _, key := range m.keys(prefix) {
+		m.mu.Lock()
+		fmt.Fprintf(&b, "%s: %s", key, m.objects[key])
+		m.mu.Unlock()
+	}
+	return b.String()
+}

@@ -107,7 +107,7 @@ func (m *moves) run(t *testing.T) error {
 		if err == nil && j.State == jobs.Succeeded {
 			err = w.to.complete(id, lifeItems)
 		} else if err == nil && j.State != jobs.Cancelled {
-			err = fmt.Errorf("job %s is %s in the end: %s", id, j.State, j.StateReason)
+			err = fmt.Errorf("job %s is %s in the end: %s\nslots: %s", id, j.State, asJSON(t, j), w.objects.contents("jobs/slots/"))
 		}
 		if err != nil {
 			return err

@@ -542,6 +542,29 @@ func TestSlotOfADeadJob(t *testing.T) {
 	})
 }
 
+// TestSlotOfAResumedJob: the job that holds the slot lost its worker, was paused
+// and resumed, and stands behind another one.
+func TestSlotOfAResumedJob(t *testing.T) {
+	onTime(t, func(t *testing.T, objects *memory, s *jobs.Store) {
+		var killed atomic.Bool
+		mortal := faulty.New(objects, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: killed.Load()} })
+		first := create(t, s, jobs.New{Target: "x", Paused: true})
+		pass(time.Millisecond)
+		second := create(t, s, jobs.New{Target: "x"})
+		start(t, newRunner(t, jobs.NewStore(mortal, jobs.StoreOptions{}), engine{run: untilStopped}, jobs.RunnerOptions{}))
+		pass(5 * time.Second)
+		killed.Store(true)
+		must[*jobs.Job](t)(s.Pause(t.Context(), second.ID, jobs.Change{}))
+		must[*jobs.Job](t)(s.Resume(t.Context(), second.ID, jobs.Change{}))
+		must[*jobs.Job](t)(s.Resume(t.Context(), first.ID, jobs.Change{}))
+		start(t, newRunner(t, s, engine{}, jobs.RunnerOptions{}))
+		pass(time.Minute)
+		for _, id := range []string{first.ID, second.ID} {
+			wantState(t, get(t, s, id), jobs.Succeeded)
+		}
+	})
+}
+
 // TestKeepFailed: a failed job can be retried for a while, then it is closed.
 func TestKeepFailed(t *testing.T) {
 	onTime(t, func(t *testing.T, objects *memory, _ *jobs.Store) {

@@ -141,7 +141,7 @@ func (s *scanner) consider(ctx context.Context, seen *seenJob) error {
 		return nil
 	}
 	if j.State != Paused && (s.opts.Engines[j.Kind] == nil || s.running.full(j.Kind, s.opts.limit(j.Kind)) ||
-		j.State == Pending && s.busy[j.Target]) {
+		j.State == Pending && j.Lease == nil && s.busy[j.Target]) { // with a lease, it may be what keeps the target busy
 		return nil
 	}
 	full, err := s.store.active(ctx, j.ID)

@@ -174,9 +174,7 @@ func (s *session) keep(ctx context.Context, stop context.CancelCauseFunc, ended 
 
 // beat renews the lease, and returns when to do it next.
 func (s *session) beat(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.LeaseTTL/3)
-	defer cancel()
-	err := s.write(ctx, rand.Text(), nil)
+	err := s.write(context.WithoutCancel(ctx), rand.Text(), nil)
 	if err == nil || errors.Is(err, ErrLeaseLost) {
 		return s.opts.LeaseTTL / 3
 	}

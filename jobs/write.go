@@ -29,8 +29,11 @@ func (s *session) finish(ctx context.Context, settle func(*Job) error) {
 
 // write writes the document with all that was reported, and with change, if it
 // is not nil. Where a person changed the document meanwhile, both changes hold.
-// The error wraps ErrLeaseLost when the job is not this session's any more.
+// The error wraps ErrLeaseLost when the job is not this session's any more. It
+// takes no longer than LeaseTTL/3, so that another one can be tried in time.
 func (s *session) write(ctx context.Context, nonce string, change func(*Job) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.LeaseTTL/3)
+	defer cancel()
 	select {
 	case s.writing <- struct{}{}:
 		defer func() { <-s.writing }()
