@@ -40,6 +40,10 @@ func TestStores(t *testing.T) {
 			"too slow to stop":   testTooSlow,
 			"sharing":            testSharing,
 			"latency":            testLatency,
+			"operations":         testOperations,
+			"seek":               testSeek,
+			"replaced":           testReplaced,
+			"telemetry":          testTelemetry,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, b) })
 		}
