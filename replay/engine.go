@@ -58,7 +58,7 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 // prepare reads what the job says.
 func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*run, error) {
 	job := h.Job()
-	r := &run{svc: e.svc, h: h, job: job, events: make(chan *chunk, chunksAhead)}
+	r := &run{svc: e.svc, h: h, job: job}
 	if err := json.Unmarshal(job.Spec, &r.spec); err != nil {
 		return nil, fmt.Errorf("read the spec of the replay: %w", err)
 	}

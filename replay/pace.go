@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"context"
 	"math"
 	"time"
 )
@@ -46,6 +47,26 @@ func (p *pacer) next(now time.Time, n int, ms func(i int) uint64) (count int, wa
 		count = min(count, timed)
 	}
 	return count, wait
+}
+
+// longPace is how long the pace must make a replay wait for it to say so.
+const longPace = time.Second
+
+// wait waits until the next events are due, and returns how many of n.
+func (p *pacer) wait(ctx context.Context, n int, ms func(i int) uint64, holds func(reason string)) (int, error) {
+	for {
+		count, delay := p.next(time.Now(), n, ms)
+		if delay <= 0 {
+			holds("")
+			return count, nil
+		}
+		if delay > longPace {
+			holds("the next event is due at " + time.Now().Add(delay).UTC().Format(time.RFC3339))
+		}
+		if err := wait(ctx, delay); err != nil {
+			return 0, err
+		}
+	}
 }
 
 // sent says that so many events were handed to the sink, after the wait that

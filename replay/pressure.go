@@ -72,23 +72,3 @@ func (r *run) pause(ctx context.Context, reason string, d time.Duration) error {
 	r.holds("")
 	return nil
 }
-
-// longPace is how long the pace must make a replay wait for the job to say so.
-const longPace = time.Second
-
-// keepPace waits until the next events are due, and returns how many of n.
-func (r *run) keepPace(ctx context.Context, n int, ms func(i int) uint64) (int, error) {
-	for {
-		count, delay := r.pacer.next(time.Now(), n, ms)
-		if delay <= 0 {
-			r.holds("")
-			return count, nil
-		}
-		if delay > longPace {
-			r.holds("the next event is due at " + time.Now().Add(delay).UTC().Format(time.RFC3339))
-		}
-		if err := wait(ctx, delay); err != nil {
-			return 0, err
-		}
-	}
-}

@@ -84,6 +84,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 // pump reads in one goroutine and sends in this one.
 func (r *run) pump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	r.events = make(chan *chunk, chunksAhead)
 	src, err := r.open(ctx)
 	if err != nil {
 		return err
@@ -256,7 +257,7 @@ func (r *run) send(ctx context.Context, c *chunk, at, end int, letters uint64) (
 		return 0, err
 	}
 	ms := func(i int) uint64 { return c.Origins[at+i].Ms }
-	n, err := r.keepPace(ctx, n, ms)
+	n, err := r.pacer.wait(ctx, n, ms, r.holds)
 	if err != nil {
 		return 0, err
 	}
