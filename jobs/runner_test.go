@@ -565,6 +565,70 @@ func TestSlotOfAResumedJob(t *testing.T) {
 	})
 }
 
+// TestGhost: a Create that hung writes the first revision of a job that has ended
+// meanwhile. It does not run once more.
+func TestGhost(t *testing.T) {
+	onTime(t, func(t *testing.T, objects *memory, s *jobs.Store) {
+		ran := 0
+		start(t, newRunner(t, s, engine{run: func(context.Context, *jobs.Handle) error { ran++; return nil }}, jobs.RunnerOptions{}))
+		j := create(t, s, jobs.New{IdempotencyKey: "k"})
+		pass(5 * time.Second)
+		wantState(t, get(t, s, j.ID), jobs.Succeeded)
+		put(t, objects, "jobs/active/"+j.ID+".json", j)
+		pass(5 * time.Second)
+		wantState(t, get(t, s, j.ID), jobs.Succeeded)
+		if ran != 1 || len(objects.keys("jobs/active/")) != 0 {
+			t.Errorf("ran %d times; active: %v", ran, objects.keys("jobs/active/"))
+		}
+	})
+}
+
+// TestMerge: a person's change between two heartbeats, and the answer of the
+// heartbeat lost: everything is in the document, once.
+func TestMerge(t *testing.T) {
+	onTime(t, func(t *testing.T, objects *memory, s *jobs.Store) {
+		var lose atomic.Bool
+		flaky := faulty.New(objects, func(step faulty.Step) faulty.Fault {
+			if lose.Load() && step.Op != faulty.List { // the write has its effect, and nothing can be read back
+				return faulty.Fault{Err: errors.New("connection reset"), After: true}
+			}
+			return faulty.Fault{}
+		})
+		e := engine{run: func(ctx context.Context, h *jobs.Handle) error {
+			h.Log("info", "one")
+			h.Report(func(p *jobs.Progress) { p.Done = 1 })
+			lose.Store(true)
+			if err := h.Save(ctx); err == nil {
+				t.Error("saved although the answer was lost")
+			}
+			must[*jobs.Job](t)(s.Pause(ctx, h.Job().ID, jobs.Change{By: "ann"}))
+			lose.Store(false)
+			h.Log("info", "two")
+			h.Report(func(p *jobs.Progress) { p.Done = 2 })
+			if err := h.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			if !errors.Is(context.Cause(ctx), jobs.ErrPaused) {
+				t.Errorf("cause %v", context.Cause(ctx))
+			}
+			return context.Cause(ctx)
+		}}
+		start(t, newRunner(t, jobs.NewStore(flaky, jobs.StoreOptions{}), e, jobs.RunnerOptions{}))
+		j := create(t, s, jobs.New{})
+		pass(3 * time.Second)
+		got := get(t, s, j.ID)
+		wantState(t, got, jobs.Paused)
+		var log []string
+		for _, e := range got.Log {
+			log = append(log, e.Message)
+		}
+		want := "[created a worker took it one paused two its worker left it]"
+		if fmt.Sprint(log) != want || got.Progress.Done != 2 || got.Lease != nil {
+			t.Errorf("%s: log %v, want %v", asJSON(t, got), log, want)
+		}
+	})
+}
+
 // TestKeepFailed: a failed job can be retried for a while, then it is closed.
 func TestKeepFailed(t *testing.T) {
 	onTime(t, func(t *testing.T, objects *memory, _ *jobs.Store) {
