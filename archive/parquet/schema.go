@@ -67,7 +67,7 @@ var columnOf = [event.NumAttributes]int{
 // newSchema returns the schema of version 1.
 func newSchema() *pq.Schema {
 	text := func() pq.Node { return pq.Encoded(pq.String(), &pq.DeltaLengthByteArray) }
-	dictionary := func() pq.Node { return pq.Encoded(pq.String(), &pq.RLEDictionary) }
+	dictionary := func() pq.Node { return pq.Encoded(pq.Leaf(quickText{pq.String().Type()}), &pq.RLEDictionary) }
 	number := func(n pq.Node) pq.Node { return pq.Encoded(n, &pq.DeltaBinaryPacked) }
 	nodes := [numColumns]pq.Node{
 		colIDMs:             number(pq.Uint(64)),

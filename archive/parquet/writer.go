@@ -237,6 +237,12 @@ func (w *Writer) put(column int, v pq.Value) {
 	w.chunk[column] = append(w.chunk[column], v)
 }
 
+// putSome puts a value that is not null into an optional column.
+func (w *Writer) putSome(column int, v pq.Value) {
+	v.SetDefinitionLevel(1)
+	w.chunk[column] = append(w.chunk[column], v)
+}
+
 // maxPlanned is the number of fields of the longest shape whose plan is kept.
 const maxPlanned = 256
 
@@ -272,7 +278,7 @@ func (w *Writer) addText(shape *event.Shape, a event.Attribute, column int) outc
 	case shape.Embedded >= 0:
 		value = w.own(value)
 	}
-	w.put(column, pq.ByteArrayValue(value).Level(0, 1, column))
+	w.putSome(column, pq.ByteArrayValue(value))
 	return o
 }
 
@@ -296,7 +302,7 @@ func (w *Writer) addVersion(shape *event.Shape) outcome {
 		w.put(colAggregateVersion, pq.Value{})
 		return 0
 	}
-	w.put(colAggregateVersion, pq.Int64Value(version).Level(0, 1, colAggregateVersion))
+	w.putSome(colAggregateVersion, pq.Int64Value(version))
 	if source := shape.Source[event.Version]; source >= 0 {
 		if _, canonical := event.ParseCanonicalInt(w.event.Fields[source].Value); canonical {
 			return holds(event.Version)
@@ -322,7 +328,7 @@ func (w *Writer) addTime(shape *event.Shape) outcome {
 		w.put(colOccurredAt, pq.Value{})
 		return 0
 	}
-	w.put(colOccurredAt, pq.Int64Value(micros).Level(0, 1, colOccurredAt))
+	w.putSome(colOccurredAt, pq.Int64Value(micros))
 	if form == event.NoTimeForm || shape.Source[event.OccurredAt] < 0 {
 		return 0
 	}
