@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/reservoirhq/reservoir/jobs"
@@ -51,10 +52,14 @@ func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target
 		return Target{}, fmt.Errorf("%w: there is no sink %q", ErrInvalid, spec.Sink.Type)
 	}
 	target, err := kind.Check(ctx, s.opening(spec, frozen))
-	if err != nil {
+	switch {
+	case err == nil:
+		return target, nil
+	case errors.Is(err, ErrUnavailable), ctx.Err() != nil:
 		return Target{}, fmt.Errorf("check the target of the replay: %w", err)
+	default:
+		return Target{}, &FieldError{Field: "sink", Err: err}
 	}
-	return target, nil
 }
 
 // opening is what a sink gets to know of a replay, but for its job.

@@ -12,8 +12,7 @@ import (
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
-// ErrNoDeadLetter is wrapped when a replay has no dead letter of that key, or
-// none at all.
+// ErrNoDeadLetter is wrapped when a replay has no dead letter of that key.
 var ErrNoDeadLetter = errors.New("no such dead letter")
 
 const listLetters = "`reservoir replay dead-letters list` shows those that there are."
@@ -144,7 +143,7 @@ func (s *Service) resolveDeadLetters(ctx context.Context, spec *Spec, f *Frozen)
 		return err
 	}
 	if f.Events = uint64(len(keys)); len(keys) == 0 {
-		return remedy.Wrap(fmt.Errorf("%w: replay %s has %w", ErrNothing, id, ErrNoDeadLetter), "There is nothing to do.")
+		return remedy.Wrap(fmt.Errorf("%w: replay %s has no dead letters", ErrNothing, id), "There is nothing to do.")
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
-	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 var (
@@ -266,7 +265,7 @@ func gather(f *Frozen, streams []resolved, spec *Spec) error {
 		if len(empty) > 1 {
 			err = fmt.Errorf("%w; and so for %d more", err, len(empty)-1)
 		}
-		return remedy.Wrap(err, "Choose from and to within what is archived; `reservoir streams` shows where each stream's archive ends.")
+		return &FieldError{Field: "from, to", Err: err, Want: "Choose a range within what is archived; `reservoir streams` shows where each stream's archive ends."}
 	}
 	for _, texts := range [][]string{empty, pruned, lost} {
 		f.Warnings = append(f.Warnings, texts[:min(len(texts), namedWarnings)]...)

@@ -130,7 +130,9 @@ func (a *app) sinks(client *redisstream.Client, here bool) []replay.SinkKind {
 	hosts, environ := sink.Hosts(a.cfg.Replay.AllowHosts), sink.Environ(a.lookupEnv)
 	common := sink.Config{Mapping: a.cfg.Envelope, AllowHosts: hosts, Environ: environ}
 	kinds := []replay.SinkKind{
-		sink.NewRedis(sink.RedisOptions{Default: client, AllowHosts: hosts, Environ: environ}),
+		sink.NewRedis(sink.RedisOptions{Default: client, AllowHosts: hosts, Environ: environ, Archived: func(stream string) bool {
+			return redisstream.Selected(stream, a.cfg.Streams.Include, a.cfg.Streams.Exclude)
+		}}),
 		sink.NewHTTP(common),
 		sink.NewKafka(common),
 		sink.NewNATS(common),

@@ -33,13 +33,19 @@ type replayDisplay struct {
 
 func (a *app) newReplayDisplay() *replayDisplay {
 	d := &replayDisplay{a: a, logger: a.logger}
-	if !a.errTerminal {
-		return d
+	logs, level := a.stderr, a.cfg.Log.Level
+	if level == "info" {
+		level = "warn" // what it shows says the rest
 	}
-	d.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(displayEvery), mpb.WithWidth(32), mpb.WithAutoRefresh())
-	logger, err := telemetry.NewLogger(d.bars, telemetry.LogOptions{Level: a.cfg.Log.Level, Format: a.cfg.Log.Format, Terminal: true})
-	if err == nil {
+	if a.errTerminal {
+		d.bars = mpb.New(mpb.WithOutput(a.stderr), mpb.WithRefreshRate(displayEvery), mpb.WithWidth(32), mpb.WithAutoRefresh())
+		logs = d.bars
+	}
+	if logger, err := telemetry.NewLogger(logs, telemetry.LogOptions{Level: level, Format: a.cfg.Log.Format, Terminal: a.errTerminal}); err == nil {
 		d.logger = logger
+	}
+	if d.bars == nil {
+		return d
 	}
 	d.bar = d.bars.MustAdd(0, mpb.BarStyle().Rbound("] ").Build(), mpb.BarRemoveOnComplete(),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {

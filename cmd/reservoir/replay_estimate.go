@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -173,8 +174,22 @@ func cut(text string, limit int) string {
 	return text
 }
 
-// countText gives a count with its precision: 1234, ~1.2M, ≤5000.
-func countText(c replay.Count) string { return precisionSign(c.Precision) + humanCount(c.Events) }
+// countText gives a count with its precision: 12,345, ~ 1.23M, ≤ 50.0k.
+func countText(c replay.Count) string {
+	if c.Precision == replay.Exact {
+		return grouped(c.Events)
+	}
+	return precisionSign(c.Precision) + humanCount(c.Events)
+}
+
+// grouped gives a number with commas between thousands.
+func grouped(n uint64) string {
+	text := strconv.FormatUint(n, 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
 
 func precisionSign(p replay.Precision) string {
 	switch p {

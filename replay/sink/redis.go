@@ -33,6 +33,9 @@ type RedisOptions struct {
 	AllowHosts Hosts
 	// Environ has the secrets that options name.
 	Environ Environ
+	// Archived tells whether a stream of Default is archived, so that a replay
+	// into it is warned about; nil: none is.
+	Archived func(stream string) bool
 }
 
 // NewRedis returns the kind "redis": it adds the events to Redis streams,

@@ -48,6 +48,9 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 	if err != nil {
 		return replay.Target{}, redisError(err)
 	}
+	if w := k.archivedAgain(spec, o); w != "" {
+		warnings = append(warnings, w)
+	}
 	if spec.IDs == keepIDs && !o.Whole {
 		warnings = append(warnings, "the streams are restored in part: their last-generated-id and entries-added will be those of what was replayed")
 	}
@@ -57,6 +60,19 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 		Guarantee:   replay.ExactlyOnce,
 		Warnings:    warnings,
 	}, nil
+}
+
+// archivedAgain warns of a target that the archiver takes, "" when there is none.
+func (k *redisKind) archivedAgain(spec redisSpec, o replay.Opening) string {
+	if spec.URL != "" || k.opts.Archived == nil {
+		return ""
+	}
+	for _, s := range o.Streams {
+		if target := spec.target(s.Stream); k.opts.Archived(target) {
+			return fmt.Sprintf("the target %q is a stream that the archiver takes (streams.include): what is replayed is archived again, unless streams.exclude names it", target)
+		}
+	}
+	return ""
 }
 
 // notSource refuses a replay that would write to a stream that it reads.
