@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -268,10 +269,10 @@ func TestListPages(t *testing.T) {
 		j := &jobs.Job{Version: 1, ID: idAt(at.Add(time.Duration(i)*time.Second), i), Kind: "replay", State: jobs.Succeeded}
 		put(t, objects, fmt.Sprintf("jobs/ended/2026-11/%s.replay.succeeded.json", j.ID), j)
 	}
-	gets := 0
+	var gets atomic.Int32
 	s := jobs.NewStore(objectstore.WithObserver(objects, func(op string, _ time.Duration, _ int64, _ error) {
 		if op == "get" {
-			gets++
+			gets.Add(1)
 		}
 	}), jobs.StoreOptions{})
 	got := list(t, s, jobs.Query{})
@@ -281,13 +282,13 @@ func TestListPages(t *testing.T) {
 	if len(slices.Compact(got)) != n {
 		t.Error("a job came twice")
 	}
-	gets = 0
-	if got := list(t, s, jobs.Query{Limit: 5}); len(got) != 5 || gets != 5 {
-		t.Errorf("a page of %d read %d documents", len(got), gets)
+	gets.Store(0)
+	if got := list(t, s, jobs.Query{Limit: 5}); len(got) != 5 || gets.Load() != 5 {
+		t.Errorf("a page of %d read %d documents", len(got), gets.Load())
 	}
-	gets = 0
-	if got := list(t, s, jobs.Query{States: []jobs.State{jobs.Failed}}); len(got) != 0 || gets != 0 {
-		t.Errorf("a page of %d read %d documents", len(got), gets)
+	gets.Store(0)
+	if got := list(t, s, jobs.Query{States: []jobs.State{jobs.Failed}}); len(got) != 0 || gets.Load() != 0 {
+		t.Errorf("a page of %d read %d documents", len(got), gets.Load())
 	}
 }
 
