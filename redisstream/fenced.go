@@ -11,6 +11,7 @@ import (
 	"github.com/reservoirhq/reservoir/event"
 )
 
+// What callers of a FencedWriter decide on, beside the errors of all others.
 var (
 	// ErrFenced: a FencedWriter with a higher epoch has taken over.
 	ErrFenced = errors.New("a writer with a higher epoch has taken over")

@@ -532,6 +532,15 @@ func TestFencedWriterInCluster(t *testing.T) {
 		for _, node := range []*commands{target, source, nodes[(from+2)%3]} {
 			node.do(t, "CLUSTER", "SETSLOT", slot, "NODE", targetID)
 		}
+		eventually(t, func() error { // gossip may disagree for a moment
+			for _, node := range nodes {
+				err := node.Do(t.Context(), "EXISTS", name).Err()
+				if node == target && err != nil || node != target && (err == nil || !strings.Contains(err.Error(), target.Options().Addr)) {
+					return fmt.Errorf("slot %d is not settled: %w", slot, err)
+				}
+			}
+			return nil
+		})
 		if i == 0 { // as after every error, a new writer finds out
 			if writers[0], err = client.Fence(t.Context(), redisstream.FenceOptions{Key: "f:" + name, Epoch: 2}); err != nil || writers[0].Position() != "30" {
 				t.Fatal(err)

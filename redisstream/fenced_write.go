@@ -287,6 +287,9 @@ func (w *FencedWriter) sendEntries(b *FencedBatch) error {
 			if err := cn.flush(); err != nil {
 				return err
 			}
+			if cap(cn.out) > keepConnBuffer { // a large entry
+				cn.out = nil
+			}
 		}
 	}
 	return nil

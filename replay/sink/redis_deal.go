@@ -102,6 +102,16 @@ func (s *redisSink) empty(sh *share, l *lane, b *replay.Batch) {
 	}
 }
 
+// name adds to an error which event of the batch was refused first.
+func (sh *share) name(err error, b *replay.Batch) error {
+	partial, ok := errors.AsType[*redisstream.PartialError](err)
+	if !ok {
+		return err
+	}
+	o := b.Origins[sh.Entries[partial.Refused[0]].Event]
+	return fmt.Errorf("event %s of stream %q is the first that is not there: %w", o.ID, o.Stream, err)
+}
+
 // positionText is a position as a lane keeps it: "" for none.
 func positionText(p replay.Position) string {
 	if p.IsZero() {

@@ -146,7 +146,7 @@ func (s *redisSink) WriteAhead(ctx context.Context, b *replay.Batch, next func()
 		}
 		s.rest(l)
 		if err := l.writer.Write(ctx, &share.FencedBatch, ahead); err != nil {
-			return redisError(fmt.Errorf("replay to redis: %w", err))
+			return redisError(fmt.Errorf("replay to redis: %w", share.name(err, b)))
 		}
 		l.position, l.idle = furthest(l.position, b.Origins[b.Len()-1].Position), 0
 	}

@@ -34,7 +34,7 @@ func (e Environ) Expand(text string) (string, error) {
 				return value
 			}
 		}
-		failed = remedy.Wrapf(fmt.Errorf("environment variable %s is not set", name), "Set %s where the worker runs.", name)
+		failed = remedy.Wrapf(fmt.Errorf("environment variable %s is not set", name), "Set %s where the worker runs, and where replays are created.", name)
 		return ""
 	})
 	if failed != nil {
