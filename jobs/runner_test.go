@@ -443,6 +443,31 @@ func TestStaleWorker(t *testing.T) {
 	})
 }
 
+// TestStaleWorkerMeetsAnother: a worker whose job another one has by now writes
+// nothing, neither a heartbeat nor how its attempt ended.
+func TestStaleWorkerMeetsAnother(t *testing.T) {
+	onTime(t, func(t *testing.T, _ *memory, s *jobs.Store) {
+		var saved error
+		e := engine{run: func(ctx context.Context, h *jobs.Handle) error {
+			if err := s.Steal(ctx, h.Job().ID, "two"); err != nil {
+				t.Error(err)
+			}
+			h.Report(func(p *jobs.Progress) { p.Done = 7 })
+			saved = h.Save(ctx)
+			return nil
+		}}
+		stop := start(t, newRunner(t, s, e, jobs.RunnerOptions{Worker: "one"}))
+		j := create(t, s, jobs.New{})
+		pass(10 * time.Second)
+		stop()
+		got := get(t, s, j.ID)
+		wantState(t, got, jobs.Running)
+		if !errors.Is(saved, jobs.ErrLeaseLost) || got.Lease == nil || got.Lease.Worker != "two" || got.Epoch != 2 || got.Progress.Done != 0 {
+			t.Errorf("saved: %v; %s", saved, asJSON(t, got))
+		}
+	})
+}
+
 // steal lets a runner run a job that another one believes to have: its lease is
 // written off.
 func steal(t *testing.T, s *jobs.Store, r *jobs.Runner, j *jobs.Job) *jobs.Job {
