@@ -125,8 +125,8 @@ func TestPoison(t *testing.T) {
 				t.Fatalf("it is %s: %v", again.State, again.LastError)
 			}
 			b.want(bad[:5])
-			for d := range b.svc.DeadLetters(t.Context(), job.ID, "") {
-				t.Errorf("letter %s is left", d.Key)
+			for d, err := range b.svc.DeadLetters(t.Context(), job.ID, "") {
+				t.Errorf("%v is left, %v", d, err)
 			}
 		})
 	}

@@ -129,9 +129,9 @@ func TestFactorAfterHold(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	b := breaker{policy: RetryPolicy{Attempts: 5, Initial: 100 * time.Millisecond, Max: 300 * time.Millisecond}}
 	now := time.Unix(1_700_000_000, 0)
-	for i, want := range []time.Duration{100, 200, 300, 300} {
+	for i, ms := range []int{100, 200, 300, 300} {
 		delay, err := b.failed("a", now.Add(time.Duration(i)*time.Minute), ErrUnavailable)
-		if want *= time.Millisecond; err != nil || delay < want*8/10 || delay > want*12/10 {
+		if want := time.Duration(ms) * time.Millisecond; err != nil || delay < want*8/10 || delay > want*12/10 {
 			t.Errorf("failure %d: %v, %v", i, delay, err)
 		}
 	}

@@ -99,7 +99,7 @@ func (s *followSource) Read(ctx context.Context, c *chunk) error {
 		if err != nil {
 			return err
 		}
-		if len(s.events) > 0 {
+		if s.next < len(s.events) {
 			break
 		}
 		if !more {

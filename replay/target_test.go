@@ -198,7 +198,6 @@ func (s *memorySink) Close() error {
 type bench struct {
 	*shelf
 	target *target
-	engine jobs.Engine
 	opts   replay.Options
 }
 

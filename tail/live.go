@@ -122,6 +122,9 @@ func (t *Tail) sameHistory(ctx context.Context, snap redisstream.Snapshot) error
 // wanted gives the events of the batch that the range and the filter select.
 func (t *Tail) wanted() (*event.Batch, error) {
 	from := t.spec.Range.From
+	if after := t.spec.After; t.incarnation == t.spec.Incarnation && !after.Less(from) {
+		from = after.Next() // what is live begins at the archive's head
+	}
 	if t.match == nil && !t.batch.ID(0).Less(from) {
 		return &t.batch, nil // Reader has seen to the range's end
 	}
