@@ -73,7 +73,6 @@ type runner[Tx any] struct {
 
 	streams      []string
 	discovered   time.Time
-	pruned       time.Time
 	members      int
 	joinedAt     time.Time
 	lastComplain time.Time
@@ -92,6 +91,9 @@ const (
 )
 
 func (r *runner[Tx]) loop(ctx context.Context) {
+	if r.cfg.Deduplicate > 0 {
+		r.running.Go(func() { r.prune(ctx) })
+	}
 	tick := time.NewTicker(min(max(r.cfg.Lease/10, 50*time.Millisecond), time.Second))
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -117,6 +119,18 @@ func (r *runner[Tx]) loop(ctx context.Context) {
 	defer cancel()
 	if err := r.cfg.Store.leave(bye, r.cfg.Name, r.owner); err != nil {
 		r.cfg.Logger.Warn("consumer could not say that it has ended", "consumer", r.cfg.Name, "error", err)
+	}
+}
+
+// prune forgets old keys of events now and then, until ctx ends.
+func (r *runner[Tx]) prune(ctx context.Context) {
+	for {
+		if err := r.cfg.Store.prune(ctx, r.cfg.Name, r.cfg.Deduplicate); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("consumer cannot forget old event keys, will try again", "consumer", r.cfg.Name, "error", err)
+		}
+		if sleep(ctx, pruneEvery) != nil {
+			return
+		}
 	}
 }
 
@@ -177,12 +191,6 @@ func (r *runner[Tx]) look(ctx context.Context) error {
 			streams = append(streams, stream)
 		}
 		r.streams, r.discovered = streams, time.Now()
-	}
-	if r.cfg.Deduplicate > 0 && time.Since(r.pruned) > pruneEvery {
-		if err := r.cfg.Store.prune(ctx, r.cfg.Name, r.cfg.Deduplicate); err != nil {
-			return err
-		}
-		r.pruned = time.Now()
 	}
 	return nil
 }

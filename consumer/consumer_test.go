@@ -284,6 +284,22 @@ func testLost(t *testing.T, b *bank) {
 	if len(lost) != 1 || lost[0].Lost != 3 || !lost[0].Exact {
 		t.Errorf("lost %+v, want 3 entries", lost)
 	}
+	for range 2 {
+		b.deposit(t, name, name, 1)
+	}
+	trim(0) // nothing is left to read
+	for range 2 {
+		stop = b.start(t, s)
+		waitFor(t, "the second loss", func() (string, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			return fmt.Sprint(lost), len(lost) >= 2
+		})
+		stop()
+	}
+	if len(lost) != 2 || lost[1].Lost != 2 {
+		t.Errorf("lost %+v, want 2 more entries, once", lost)
+	}
 }
 
 // testStop ends a consumer in the middle of a batch: what was begun is committed,

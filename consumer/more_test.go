@@ -213,14 +213,17 @@ func TestOutage(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			source := stacktest.Redis(t, stack.RedisOptions{AOF: true})
-			var server *stack.Server
+			var server interface {
+				Kill() error
+				Restart(ctx context.Context) error
+			}
 			address := ""
 			if kind == "mysql" {
 				m := stacktest.MySQL(t)
-				server, address = &m.Server, m.DSN()
+				server, address = m, m.DSN()
 			} else {
 				p := stacktest.Postgres(t)
-				server, address = &p.Server, p.URL()
+				server, address = p, p.URL()
 			}
 			b, err := openBank(t.Context(), kind, address, source.URL())
 			if err != nil {

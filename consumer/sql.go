@@ -241,16 +241,15 @@ func (s *SQLStore) seen(ctx context.Context, consumer, key string) (bool, error)
 }
 
 func (s *SQLStore) prune(ctx context.Context, consumer string, age time.Duration) error {
-	for range 100 {
+	for {
 		rows, err := s.exec(ctx, s.d.prune, consumer, -age.Microseconds())
 		if err != nil {
 			return fmt.Errorf("forget old event keys: %w", err)
 		}
 		if rows == 0 {
-			break
+			return nil
 		}
 	}
-	return nil
 }
 
 func (s *SQLStore) begin(ctx context.Context, l lease) (transaction[*sql.Tx], error) {

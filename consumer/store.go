@@ -49,8 +49,8 @@ type upkeep interface {
 	letters(ctx context.Context, consumer string, limit int) ([]DeadLetter, error)
 	// seen reports whether an event of that key was handled.
 	seen(ctx context.Context, consumer, key string) (bool, error)
-	// prune forgets the keys of events that were handled longer than age ago, as
-	// many as it does in a short time.
+	// prune forgets the keys of events that were handled longer than age ago, in
+	// small steps.
 	prune(ctx context.Context, consumer string, age time.Duration) error
 }
 

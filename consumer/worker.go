@@ -220,9 +220,10 @@ func (w *worker[Tx]) take(reading, hands context.Context, snap redisstream.Snaps
 		return err
 	}
 	n := w.batch.Len()
+	var before, after *redisstream.Loss
 	if w.known {
-		before, after, err := w.ledger.Observe(snap, &w.batch)
-		if err != nil {
+		var err error
+		if before, after, err = w.ledger.Observe(snap, &w.batch); err != nil {
 			return err
 		}
 		w.lost(hands, before)
@@ -242,6 +243,9 @@ func (w *worker[Tx]) take(reading, hands context.Context, snap redisstream.Snaps
 		w.ledger = redisstream.Ledger{Position: w.read, Added: snap.Info.EntriesAdded}
 	}
 	w.gauges.lag(snap, &w.ledger, w.known, 0)
+	if after != nil { // which the account of no event holds
+		return w.save(hands)
+	}
 	return nil
 }
 

@@ -66,7 +66,7 @@ func (s *Server) prepareDatabase(ctx context.Context, systemUser, binary string)
 // setUp runs a program that must end before the server can be started.
 func (s *Server) setUp(ctx context.Context, path string, args ...string) error {
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir, cmd.SysProcAttr = s.dir, ownGroup()
+	cmd.Dir, cmd.SysProcAttr = s.dir, &syscall.SysProcAttr{} // ctx ends it
 	s.as.become(cmd.SysProcAttr)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

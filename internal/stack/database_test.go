@@ -1,30 +1,35 @@
 package stack_test
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
-	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 )
 
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	p := stacktest.Postgres(t)
-	testDatabase(t, &p.Server, "pgx", p.URL())
+	testDatabase(t, p, "pgx", p.URL())
 }
 
 func TestMySQL(t *testing.T) {
 	t.Parallel()
 	m := stacktest.MySQL(t)
-	testDatabase(t, &m.Server, "mysql", m.DSN())
+	testDatabase(t, m, "mysql", m.DSN())
+}
+
+type restarting interface {
+	Kill() error
+	Restart(ctx context.Context) error
 }
 
 // testDatabase kills the server after a commit, and expects it to be there still.
-func testDatabase(t *testing.T, server *stack.Server, driver, address string) {
+func testDatabase(t *testing.T, server restarting, driver, address string) {
 	t.Helper()
 	before := open(t, driver, address)
 	for _, statement := range []string{"CREATE TABLE t (n INT)", "INSERT INTO t VALUES (42)"} {

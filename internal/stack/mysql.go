@@ -49,11 +49,11 @@ func (m *MySQL) configure(ctx context.Context) (err error) {
 	if err := os.WriteFile(first, []byte(mysqlUser), 0o644); err != nil {
 		return err
 	}
-	if err := m.setUp(ctx, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db"); err != nil {
+	if err := m.setUp(ctx, install, "--no-defaults", "--datadir="+data, "--tmpdir="+m.dir, "--auth-root-authentication-method=normal", "--skip-test-db"); err != nil {
 		return err
 	}
 	m.args = []string{
-		"--no-defaults", "--datadir=" + data, "--port=" + m.ports[0].String(), "--bind-address=127.0.0.1", "--skip-name-resolve",
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + m.dir, "--port=" + m.ports[0].String(), "--bind-address=127.0.0.1", "--skip-name-resolve",
 		"--socket=" + filepath.Join(m.dir, "mariadb.sock"), "--pid-file=" + filepath.Join(m.dir, "mariadb.pid"), "--init-file=" + first,
 		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=64M",
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // Postgres is a running PostgreSQL server with one database, "reservoir". It does not
@@ -55,9 +57,27 @@ func (p *Postgres) URL() string {
 	return "postgres://reservoir@" + p.ports[0].addr() + "/postgres?sslmode=disable"
 }
 
+// Restart is that of Server. After Kill it waits for the processes that the server
+// left behind, which end by themselves.
+func (p *Postgres) Restart(ctx context.Context) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		err := p.Server.Restart(ctx)
+		if err == nil || !strings.Contains(err.Error(), "pre-existing shared memory block") || time.Since(began) > stopTimeout {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
+}
+
 // answers succeeds when the server takes connections: it listens before that.
 func (p *Postgres) answers(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_isready"), "-h", "127.0.0.1", "-p", p.ports[0].String()).CombinedOutput()
+	out, err := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_isready"), "-h", "127.0.0.1", "-p", p.ports[0].String(), "-U", "reservoir").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("pg_isready: %w: %s", err, out)
 	}
