@@ -39,7 +39,7 @@ func benchArchive(ctx context.Context, opts options) error {
 			fmt.Fprintf(opts.out, "round %d: ceiling %.0f/s, reader %.0f/s, archiver %.0f/s (%.2f µs), naive %.0f/s (%.2f µs)\n",
 				i+1, r.ceiling, r.reader, r.archiver, r.archiverCPU, r.naive, r.naiveCPU)
 		}
-		columns, err := parquetWriter(ctx, opts.rounds)
+		columns, err := parquetColumns(ctx, opts.rounds)
 		if err != nil {
 			return err
 		}
@@ -102,6 +102,7 @@ func printSpeeds(opts options, rounds []speeds, columns columnCosts) {
 	t.row("Parquet writer", "rows/s of a core", 1e9/columns.segmentCPU, ">= 600,000")
 	t.row("Parquet writer / floor, CPU", "", columns.segmentCPU/columns.floorCPU, "<= 1.10")
 	t.row("Parquet writer / floor, size", "", columns.segmentSize/columns.floorSize, "<= 1.10")
+	t.row("Parquet reader", "rows/s of a core", 1e9/columns.readerCPU, ">= 3,000,000")
 	t.row("archiver, both formats to S3", "events/s", of(func(r speeds) float64 { return r.archiver }), "")
 	t.row("archiver / ceiling", "", of(func(r speeds) float64 { return r.archiver / r.ceiling }), ">= 0.25")
 	t.row("archiver, its own CPU", "µs/event", of(func(r speeds) float64 { return r.archiverCPU }), "<= 4.5")
