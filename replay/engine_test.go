@@ -1,7 +1,6 @@
 package replay_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,6 +67,9 @@ func TestOneStream(t *testing.T) {
 	}
 	if len(p.Streams) != 1 || p.Streams[0].Done != 2500 || p.Streams[0].Stream != "a" {
 		t.Errorf("streams are %+v", p.Streams)
+	}
+	if b.target.kept == 0 {
+		t.Error("no batch was announced")
 	}
 	if b.target.finished != 1 || b.target.cleaned != 1 {
 		t.Errorf("finished %d times, cleaned %d times", b.target.finished, b.target.cleaned)
@@ -203,5 +205,3 @@ func crashed(t *testing.T, quiet *bench, spec replay.Spec, want *jobs.Job, write
 		t.Errorf("crash at %d, after=%t: progress is %+v, want %+v", write, after, p, q)
 	}
 }
-
-var _ = context.Background

@@ -46,7 +46,9 @@ type run struct {
 	pressure    pressure
 
 	events   chan *chunk
-	unsaved  int // events sent since the last save
+	peeked   *chunk    // taken from events already
+	ahead    *outgoing // what the sink was told comes next
+	unsaved  int       // events sent since the last save
 	savedAt  time.Time
 	reported time.Time
 	phase    string
@@ -84,7 +86,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 // pump reads in one goroutine and sends in this one.
 func (r *run) pump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	r.events = make(chan *chunk, chunksAhead)
+	r.events, r.peeked, r.ahead = make(chan *chunk, chunksAhead), nil, nil
 	src, err := r.open(ctx)
 	if err != nil {
 		return err
@@ -99,7 +101,7 @@ func (r *run) pump(ctx context.Context) error {
 		return r.read(ctx, src, spare)
 	})
 	group.Go(func() error {
-		for c := range r.events {
+		for c := r.take(); c != nil; c = r.take() {
 			if err := r.deal(ctx, c); err != nil {
 				return err
 			}
@@ -245,14 +247,7 @@ func (r *run) skipped(c *chunk, at, end int) int {
 
 // send sends a batch of the events from at on, and returns how many there were.
 func (r *run) send(ctx context.Context, c *chunk, at, end int, letters uint64) (int, error) {
-	limit := min(end-at, maxBatchEvents, r.pressure.limit(&r.spec.BackPressure))
-	n, size := 0, 0
-	for n < limit {
-		if size += c.RangeBytes(at+n, at+n+1); n > 0 && size > maxBatchBytes {
-			break
-		}
-		n++
-	}
+	n := r.cut(c, at, end)
 	if err := r.hold(ctx); err != nil {
 		return 0, err
 	}
@@ -265,6 +260,22 @@ func (r *run) send(ctx context.Context, c *chunk, at, end int, letters uint64) (
 	return n, r.write(ctx, c, at, at+n, letters)
 }
 
+// cut returns how many events from at on, and before end, make a batch.
+func (r *run) cut(c *chunk, at, end int) int {
+	limit := min(end-at, maxBatchEvents, r.pressure.limit(&r.spec.BackPressure))
+	if c.Bytes() <= maxBatchBytes {
+		return limit
+	}
+	n, size := 0, 0
+	for n < limit {
+		if size += c.RangeBytes(at+n, at+n+1); n > 0 && size > maxBatchBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
 // write writes events [from, to) of the chunk, whatever it takes.
 func (r *run) write(ctx context.Context, c *chunk, from, to int, letters uint64) error {
 	for {
@@ -273,12 +284,11 @@ func (r *run) write(ctx context.Context, c *chunk, from, to int, letters uint64)
 			return nil
 		}
 		var rejected *RejectedError
-		b := c.slice(from, to)
 		err := r.withSink(ctx, func(ctx context.Context) error {
 			if r.skipped(c, from, to) > from {
 				return nil // it was written before the sink failed: look again
 			}
-			err := r.sink.Write(ctx, &b)
+			err := r.put(ctx, c, from, to)
 			if errors.As(err, &rejected) {
 				return nil
 			}

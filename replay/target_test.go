@@ -32,6 +32,7 @@ type target struct {
 	// error that the sink returns then.
 	fault    func(write int, after bool) error
 	writes   int
+	kept     int // batches that came as they were announced
 	opens    int
 	finished int
 	cleaned  int
@@ -90,6 +91,25 @@ type memorySink struct {
 	target *target
 	epoch  uint64
 	dead   bool
+
+	ahead *replay.Batch // announced
+	first replay.Position
+	count int
+}
+
+// WriteAhead implements replay.AheadWriter: it makes sure that what was announced
+// is what comes.
+func (s *memorySink) WriteAhead(ctx context.Context, b *replay.Batch, next func() *replay.Batch) error {
+	if s.ahead == b && (b.Len() != s.count || b.Origins[0].Position != s.first || b.ID(0) != s.first.ID) {
+		return errors.New("contract: a batch that was announced has changed")
+	}
+	if s.ahead == b {
+		s.target.kept++
+	}
+	if s.ahead = next(); s.ahead != nil {
+		s.count, s.first = s.ahead.Len(), s.ahead.Origins[0].Position
+	}
+	return s.Write(ctx, b)
 }
 
 func (s *memorySink) Records() bool   { return s.target.records }
