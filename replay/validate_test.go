@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 
 // fieldErrors takes joined errors apart.
 func fieldErrors(err error) []*replay.FieldError {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is what Join gives
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []*replay.FieldError
 		for _, e := range joined.Unwrap() {
 			all = append(all, fieldErrors(e)...)

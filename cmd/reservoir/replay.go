@@ -191,7 +191,7 @@ func withRemedies(err error) error {
 // fieldErrors takes joined errors apart.
 func fieldErrors(err error) []*replay.FieldError {
 	if field := (*replay.FieldError)(nil); errors.As(err, &field) {
-		joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is what Join gives
+		joined, ok := err.(interface{ Unwrap() []error })
 		if !ok {
 			return []*replay.FieldError{field}
 		}

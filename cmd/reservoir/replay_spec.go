@@ -165,6 +165,15 @@ func parseReplayFile(text []byte) (replay.Spec, error) {
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		return spec, fmt.Errorf("read the replay: %w", err)
 	}
+	var ends struct{ From, To yaml.Node } // as they are written: a day is no time
+	if err := yaml.Unmarshal(text, &ends); err != nil {
+		return spec, fmt.Errorf("read the replay: %w", err)
+	}
+	for name, node := range map[string]yaml.Node{"from": ends.From, "to": ends.To} {
+		if node.Kind == yaml.ScalarNode {
+			doc[name] = node.Value
+		}
+	}
 	pace, failures := section(doc, "pace"), section(doc, "failures")
 	for _, d := range []struct {
 		in   map[string]any
@@ -187,7 +196,7 @@ func parseReplayFile(text []byte) (replay.Spec, error) {
 }
 
 func section(doc map[string]any, name string) map[string]any {
-	s, _ := doc[name].(map[string]any) //nolint:errcheck // absent, or the decoder says what it is
+	s, _ := doc[name].(map[string]any) // absent, or the decoder says what it is
 	return s
 }
 

@@ -319,6 +319,23 @@ func TestDeadLetters(t *testing.T) {
 	fails(t, exitFailure, "has no dead letters", "replay", "dead-letters", "retry", id)
 }
 
+// TestShownReplay: the file that the guide shows is one.
+func TestShownReplay(t *testing.T) {
+	page, err := os.ReadFile("../../docs/replay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(page), "```yaml\n")
+	shown, _, _ = strings.Cut(shown, "```")
+	spec, err := parseReplayFile([]byte(shown))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := spec.Validate(time.Now()); err != nil || spec.To != "2026-11-20" || spec.Failures.Retry.Initial != 200*time.Millisecond {
+		t.Errorf("%+v, %v", spec, err)
+	}
+}
+
 func TestParseRate(t *testing.T) {
 	for text, want := range map[string]float64{"500": 500, "500/s": 500, "30/m": 0.5, "3600/h": 1, "0.5": 0.5} {
 		if got, err := parseRate(text); err != nil || got != want {
