@@ -44,7 +44,7 @@ type DeadLetter struct {
 	View  event.View      `json:"view"` // the same, to look at
 }
 
-// event appends the event of the letter to a batch, under its ID.
+// appendTo appends the event of the letter to a batch, under its ID.
 func (d *DeadLetter) appendTo(b *event.Batch) error {
 	if err := jsonl.ParseLine(d.Event, b); err != nil {
 		return fmt.Errorf("read dead letter %s: %w", d.Key, err)
@@ -67,16 +67,16 @@ func deadLetterKey(p Position) string {
 	return fmt.Sprintf("%020d-%010d-%010d-%s", p.Ms, p.Stream, p.Incarnation, p.ID.Sortable())
 }
 
-// parseDeadLetterKey is the inverse of deadLetterKey.
-func parseDeadLetterKey(key string) (Position, error) {
+// checkDeadLetterKey makes sure that deadLetterKey made the key.
+func checkDeadLetterKey(key string) error {
 	parts := strings.SplitN(key, "-", 4)
 	if len(parts) == 4 {
 		p, err := ParsePosition(strings.Join(parts, "/"))
 		if err == nil && deadLetterKey(p) == key {
-			return p, nil
+			return nil
 		}
 	}
-	return Position{}, remedy.Wrap(fmt.Errorf("%q is not the key of a dead letter", key),
+	return remedy.Wrap(fmt.Errorf("%q is not the key of a dead letter", key),
 		"List the keys with `reservoir replay dead-letters`.")
 }
 
@@ -138,7 +138,7 @@ func deadLetterKeys(ctx context.Context, files objectstore.Reader, after string)
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
 		key := strings.TrimSuffix(strings.TrimPrefix(info.Key, deadLetterDir), deadLetterSuffix)
-		if _, err := parseDeadLetterKey(key); err != nil {
+		if err := checkDeadLetterKey(key); err != nil {
 			continue // not ours
 		}
 		if key > after {

@@ -59,7 +59,7 @@ func (s *Service) DeadLetter(ctx context.Context, id, key string) (*DeadLetter, 
 }
 
 func (s *Service) deadLetter(ctx context.Context, id, key string) (*DeadLetter, error) {
-	if _, err := parseDeadLetterKey(key); err != nil {
+	if err := checkDeadLetterKey(key); err != nil {
 		return nil, err
 	}
 	d, err := readDeadLetter(ctx, s.opts.Jobs.Files(id), key)

@@ -211,6 +211,9 @@ func (r *run) finish(ctx context.Context) error {
 	if err := r.closeSink(); err != nil {
 		return fmt.Errorf("close the sink: %w", err)
 	}
+	if total := r.frozen.Bytes; total > 0 && !r.spec.Follow {
+		r.h.Log("info", fmt.Sprintf("read %d of the %d bytes that hold the range", r.cp.Bytes, total))
+	}
 	r.cp.Finished = true
 	if err := r.report(0, 0); err != nil {
 		return err
