@@ -83,7 +83,7 @@ func banks(t *testing.T, test func(t *testing.T, b *bank)) {
 	}
 }
 
-func newBank(t *testing.T, kind string) *bank {
+func newBank(t testing.TB, kind string) *bank {
 	t.Helper()
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	address := server.Addr()
@@ -224,7 +224,7 @@ func newConsumer[Tx any](b *bank, s settings, store consumer.Store[Tx], book fun
 }
 
 // start runs a consumer until the returned function is called.
-func (b *bank) start(t *testing.T, s settings) (stop func()) {
+func (b *bank) start(t testing.TB, s settings) (stop func()) {
 	t.Helper()
 	if s.lease == 0 {
 		s.lease = time.Second
