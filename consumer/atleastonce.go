@@ -47,19 +47,9 @@ type keyed struct {
 	key    string
 }
 
-func (t *afterwards[Tx]) next(ctx context.Context, r *Record, key string) (None, bool, error) {
-	if key != "" {
-		for _, e := range t.events {
-			if e.key == key {
-				return None{}, true, nil
-			}
-		}
-		if again, err := t.store.seen(ctx, t.lease.consumer, key); again || err != nil {
-			return None{}, again, err
-		}
-	}
+func (t *afterwards[Tx]) next(r *Record, key string) None {
 	t.events = append(t.events, keyed{r, key})
-	return None{}, false, nil
+	return None{}
 }
 
 // undo forgets the event; what its handler has done elsewhere stays.
@@ -75,18 +65,37 @@ func (t *afterwards[Tx]) deadLetter(_ context.Context, d *DeadLetter) error {
 
 func (t *afterwards[Tx]) rollback() error { return nil }
 
-func (t *afterwards[Tx]) commit(ctx context.Context, from, to checkpoint) (err error) {
+func (t *afterwards[Tx]) commit(ctx context.Context, from, to checkpoint) error {
+	for try := 0; ; try++ {
+		if err := t.commitUnseen(ctx, from, to); !errors.Is(err, errTaken) || try == maxWatchTries {
+			return err
+		}
+	}
+}
+
+// commitUnseen records the keys that nobody has recorded meanwhile.
+func (t *afterwards[Tx]) commitUnseen(ctx context.Context, from, to checkpoint) (err error) {
+	var news []keyed
+	var keys []string
+	for _, e := range t.events {
+		if e.key != "" {
+			news, keys = append(news, e), append(keys, e.key)
+		}
+	}
+	seen := make([]bool, len(keys))
+	if len(keys) > 0 {
+		if seen, err = t.store.seen(ctx, t.lease.consumer, keys); err != nil {
+			return err
+		}
+	}
 	tx, err := t.store.begin(ctx, t.lease)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tx.rollback()) }()
-	for _, e := range t.events {
-		if e.key == "" {
-			continue
-		}
-		if _, _, err := tx.next(ctx, e.record, e.key); err != nil {
-			return err
+	for i, e := range news {
+		if !seen[i] {
+			tx.next(e.record, e.key)
 		}
 	}
 	for _, d := range t.dead {

@@ -17,6 +17,10 @@ var ErrNotMigrated = errors.New("the consumer's tables are not there")
 // ErrNoDeadLetter is wrapped when a dead letter is no longer there.
 var ErrNoDeadLetter = errors.New("no such dead letter")
 
+// errTaken says that a key was recorded by another stream's worker since it was
+// looked for: nothing is committed, look again.
+var errTaken = errors.New("a copy of an event was handled meanwhile")
+
 // Permanent marks an error that trying again will not mend: the event goes to the
 // dead letters at once. A nil err stays nil.
 func Permanent(err error) error {

@@ -145,34 +145,64 @@ type outcome struct {
 	together  int   // so many of the first could not be committed: which of them is at fault is not known
 }
 
-// attempt handles events in one transaction. When reading has ended it stops after
-// the event in hand, and commits what is done.
+// attempt handles events in one transaction, but for those that were handled before.
 func (w *worker[Tx]) attempt(reading, hands context.Context, todo []item[Tx]) (out outcome, err error) {
+	for try := 0; ; try++ {
+		again, err := w.duplicates(hands, todo)
+		if err != nil {
+			return outcome{}, err
+		}
+		out, err := w.transact(reading, hands, todo, again)
+		if !errors.Is(err, errTaken) || try == maxWatchTries {
+			return out, err
+		}
+	}
+}
+
+// duplicates tells which of the events have a key that was recorded, or that another
+// one before them has.
+func (w *worker[Tx]) duplicates(ctx context.Context, todo []item[Tx]) ([]bool, error) {
+	if w.cfg.Deduplicate == 0 {
+		return make([]bool, len(todo)), nil
+	}
+	keys, before := make([]string, len(todo)), map[string]bool{}
+	for i, it := range todo {
+		keys[i] = it.record.Key()
+	}
+	again, err := w.cfg.Store.seen(ctx, w.lease.consumer, keys)
+	if err != nil {
+		return nil, err
+	}
+	for i, key := range keys {
+		again[i] = again[i] || before[key]
+		before[key] = true
+	}
+	return again, nil
+}
+
+// transact handles the events in one transaction. When reading has ended it stops
+// after the event in hand, and commits what is done.
+func (w *worker[Tx]) transact(reading, hands context.Context, todo []item[Tx], again []bool) (out outcome, err error) {
 	tx, err := w.cfg.Store.begin(hands, w.lease)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer func() { err = errors.Join(err, tx.rollback()) }()
 	began := time.Now()
-	handled, again := 0, 0
+	handled := 0
 	for i, it := range todo {
 		if i > 0 && reading.Err() != nil {
 			todo = todo[:i]
 			break
 		}
+		if again[i] {
+			continue
+		}
 		key := ""
 		if w.cfg.Deduplicate > 0 {
 			key = it.record.Key()
 		}
-		hold, seen, err := tx.next(hands, it.record, key)
-		if err != nil {
-			return outcome{}, err
-		}
-		if seen {
-			again++
-			continue
-		}
-		if err := w.call(hands, hold, it); err != nil {
+		if err := w.call(hands, tx.next(it.record, key), it); err != nil {
 			if hands.Err() != nil {
 				return outcome{}, context.Cause(hands)
 			}
@@ -192,7 +222,7 @@ func (w *worker[Tx]) attempt(reading, hands context.Context, todo []item[Tx]) (o
 	if failed != nil {
 		return outcome{failed: failed, together: len(todo)}, nil
 	}
-	w.gauges.handled(handled, again, time.Since(began))
+	w.gauges.handled(handled, len(todo)-handled, time.Since(began))
 	out.committed = len(todo)
 	return out, nil
 }
@@ -241,7 +271,7 @@ func (w *worker[Tx]) settle(ctx context.Context, tx transaction[Tx], to checkpoi
 		w.at, w.moved, w.savedAt = to, true, time.Now()
 		return nil, nil
 	}
-	if errors.Is(err, ErrFenced) {
+	if errors.Is(err, ErrFenced) || errors.Is(err, errTaken) {
 		return nil, err
 	}
 	if rollbackErr := tx.rollback(); rollbackErr != nil {

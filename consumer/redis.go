@@ -197,12 +197,22 @@ func setCheckpoint(ctx context.Context, pipe redis.Pipeliner, key string, at che
 	return pipe.HSet(ctx, key, "position", at.position.String(), "added", at.added)
 }
 
-func (s *RedisStore) seen(ctx context.Context, consumer, key string) (bool, error) {
-	n, err := s.client.Exists(ctx, s.seenKey(consumer, key)).Result()
+func (s *RedisStore) seen(ctx context.Context, consumer string, keys []string) ([]bool, error) {
+	there := make([]*redis.IntCmd, len(keys))
+	_, err := s.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, key := range keys {
+			there[i] = pipe.Exists(ctx, s.seenKey(consumer, key))
+		}
+		return nil
+	})
 	if err != nil {
-		return false, fmt.Errorf("look for the event's key: %w", err)
+		return nil, fmt.Errorf("look for the events' keys: %w", err)
 	}
-	return n > 0, nil
+	seen := make([]bool, len(keys))
+	for i := range seen {
+		seen[i] = there[i].Val() > 0
+	}
+	return seen, nil
 }
 
 // prune has nothing to do: keys of events expire.

@@ -29,25 +29,13 @@ type redisEvent struct {
 	pipe   redis.Pipeliner
 }
 
-func (t *redisTransaction) next(ctx context.Context, r *Record, key string) (redis.Pipeliner, bool, error) {
+func (t *redisTransaction) next(r *Record, key string) redis.Pipeliner {
 	e := redisEvent{record: r, pipe: t.store.client.TxPipeline()}
 	if key != "" {
 		e.seen = t.store.seenKey(t.lease.consumer, key)
-		for _, other := range t.events {
-			if other.seen == e.seen {
-				return nil, true, nil
-			}
-		}
-		n, err := t.store.client.Exists(ctx, e.seen).Result()
-		if err != nil {
-			return nil, false, fmt.Errorf("look for the event's key: %w", err)
-		}
-		if n > 0 {
-			return nil, true, nil
-		}
 	}
 	t.events = append(t.events, e)
-	return e.pipe, false, nil
+	return e.pipe
 }
 
 func (t *redisTransaction) undo() bool {

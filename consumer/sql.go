@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -231,13 +232,40 @@ func (s *SQLStore) seek(ctx context.Context, p place, at checkpoint) error {
 		at.position.String(), at.added, -time.Second.Microseconds(), p.consumer, p.stream)
 }
 
-func (s *SQLStore) seen(ctx context.Context, consumer, key string) (bool, error) {
-	var n int
-	const count = "SELECT count(*) FROM reservoir_consumer_events WHERE consumer = ? AND event_key = ?"
-	if err := s.db.QueryRowContext(ctx, s.d.sql(count), consumer, shortKey(key)).Scan(&n); err != nil {
-		return false, fmt.Errorf("look for the event's key: %w", err)
+func (s *SQLStore) seen(ctx context.Context, consumer string, keys []string) ([]bool, error) {
+	there := map[string]bool{}
+	for some := range slices.Chunk(keys, maxKeys) {
+		if err := s.lookFor(ctx, consumer, some, there); err != nil {
+			return nil, fmt.Errorf("look for the events' keys: %w", err)
+		}
 	}
-	return n > 0, nil
+	seen := make([]bool, len(keys))
+	for i, key := range keys {
+		seen[i] = there[shortKey(key)]
+	}
+	return seen, nil
+}
+
+// lookFor adds those of the keys that are recorded to there.
+func (s *SQLStore) lookFor(ctx context.Context, consumer string, keys []string, there map[string]bool) (err error) {
+	args := []any{consumer}
+	for _, key := range padded(keys) {
+		args = append(args, shortKey(key))
+	}
+	marks := strings.Repeat(", ?", len(args)-1)[2:]
+	rows, err := s.db.QueryContext(ctx, s.d.sql("SELECT event_key FROM reservoir_consumer_events WHERE consumer = ? AND event_key IN ("+marks+")"), args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return err
+		}
+		there[key] = true
+	}
+	return rows.Err()
 }
 
 func (s *SQLStore) prune(ctx context.Context, consumer string, age time.Duration) error {

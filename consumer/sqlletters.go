@@ -67,12 +67,19 @@ func (s *SQLStore) resolve(ctx context.Context, r retrial, handle func(tx *sql.T
 		return ErrNoDeadLetter
 	}
 	if handle != nil {
-		hold, again, err := t.next(ctx, nil, r.key)
-		if err == nil && !again {
-			err = handle(hold)
+		again := []bool{false}
+		if r.key != "" {
+			if again, err = s.seen(ctx, r.consumer, []string{r.key}); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
+		if !again[0] {
+			if err := handle(t.next(nil, r.key)); err != nil {
+				return err
+			}
+			if err := t.record(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	if err := tx.Commit(); err != nil {

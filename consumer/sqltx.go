@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,7 +18,11 @@ type sqlTransaction struct {
 	store *SQLStore
 	lease lease
 	tx    *sql.Tx
+	keys  []string
 }
+
+// maxKeys is how many keys one statement holds.
+const maxKeys = 1024
 
 func (t *sqlTransaction) exec(ctx context.Context, statement string, args ...any) (int64, error) {
 	result, err := t.tx.ExecContext(ctx, t.store.d.sql(statement), args...)
@@ -26,16 +32,43 @@ func (t *sqlTransaction) exec(ctx context.Context, statement string, args ...any
 	return result.RowsAffected()
 }
 
-func (t *sqlTransaction) next(ctx context.Context, _ *Record, key string) (tx *sql.Tx, again bool, err error) {
-	if key == "" {
-		return t.tx, false, nil
+func (t *sqlTransaction) next(_ *Record, key string) *sql.Tx {
+	if key != "" {
+		t.keys = append(t.keys, shortKey(key))
 	}
-	const add = "{ignore} reservoir_consumer_events (consumer, event_key, handled_at) VALUES (?, ?, {now}) {conflict}"
-	rows, err := t.exec(ctx, add, t.lease.consumer, shortKey(key))
-	if err != nil {
-		return nil, false, fmt.Errorf("record the event's key: %w", err)
+	return t.tx
+}
+
+// record records the keys, in an order that keeps workers from waiting for each
+// other in circles.
+func (t *sqlTransaction) record(ctx context.Context) error {
+	slices.Sort(t.keys)
+	for keys := range slices.Chunk(t.keys, maxKeys) {
+		args := make([]any, 0, 4*len(keys))
+		for _, key := range padded(keys) {
+			args = append(args, t.lease.consumer, key)
+		}
+		values := strings.Repeat(", (?, ?, {now})", len(args)/2)[2:]
+		rows, err := t.exec(ctx, "{ignore} reservoir_consumer_events (consumer, event_key, handled_at) VALUES "+values+" {conflict}", args...)
+		if err != nil {
+			return fmt.Errorf("record the events' keys: %w", err)
+		}
+		if int(rows) != len(keys) {
+			return errTaken
+		}
 	}
-	return t.tx, rows == 0, nil
+	return nil
+}
+
+// padded repeats the last key until there is a power of two of them, so that there
+// are few different statements to prepare.
+func padded(keys []string) []string {
+	n := 1 << bits.Len(uint(len(keys)-1))
+	all := append(make([]string, 0, n), keys...)
+	for len(all) < n {
+		all = append(all, keys[len(keys)-1])
+	}
+	return all
 }
 
 // undo cannot: what one handler wrote is in the same transaction as the others'.
@@ -58,6 +91,9 @@ func (t *sqlTransaction) deadLetter(ctx context.Context, d *DeadLetter) error {
 }
 
 func (t *sqlTransaction) commit(ctx context.Context, from, to checkpoint) error {
+	if err := t.record(ctx); err != nil {
+		return err
+	}
 	const save = `UPDATE reservoir_consumer_checkpoints
 		SET position = ?, added = ?, failed_id = '', failed_attempts = 0, failed_error = '', updated_at = {now}` + ofPlace + " AND epoch = ? AND position = ?"
 	rows, err := t.exec(ctx, save, to.text(), to.added, t.lease.consumer, t.lease.stream, t.lease.epoch, from.text())

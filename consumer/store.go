@@ -47,8 +47,8 @@ type upkeep interface {
 	check(ctx context.Context) error
 	// letters returns the first dead letters.
 	letters(ctx context.Context, consumer string, limit int) ([]DeadLetter, error)
-	// seen reports whether an event of that key was handled.
-	seen(ctx context.Context, consumer, key string) (bool, error)
+	// seen reports for each of some keys whether an event of it was handled.
+	seen(ctx context.Context, consumer string, keys []string) ([]bool, error)
 	// prune forgets the keys of events that were handled longer than age ago, in
 	// small steps.
 	prune(ctx context.Context, consumer string, age time.Duration) error
@@ -73,17 +73,16 @@ type members interface {
 
 // transaction is one of a Store. It is ended by commit or rollback.
 type transaction[Tx any] interface {
-	// next begins an event and gives what its handler writes to. With a key, that
-	// is recorded; again says that it had been before, and that the event is to
-	// be left out.
-	next(ctx context.Context, r *Record, key string) (tx Tx, again bool, err error)
+	// next begins an event and gives what its handler writes to. A key is recorded
+	// together with it.
+	next(r *Record, key string) Tx
 	// undo takes back the event that next began, if the store can do that without
 	// the others.
 	undo() bool
 	deadLetter(ctx context.Context, d *DeadLetter) error
 	// commit makes everything permanent together with the checkpoint, if that is
-	// still the given one. After ErrFenced nothing is; after another error it may
-	// be, now or later.
+	// still the given one. After ErrFenced nothing is, nor after errTaken; after
+	// another error it may be, now or later.
 	commit(ctx context.Context, from, to checkpoint) error
 	rollback() error
 }
