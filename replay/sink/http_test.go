@@ -61,34 +61,39 @@ func (s *receiver) serve(w http.ResponseWriter, r *http.Request) {
 		answered, took = s.misbehave(w, r, body)
 	}
 	if took || !answered {
-		ids, err := s.idsOf(body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusTeapot)
-			return
-		}
-		s.mu.Lock()
-		s.taken = append(s.taken, request{r.Header.Clone(), body, ids})
-		s.mu.Unlock()
+		s.record(r, body)
 	}
 	if !answered {
 		w.WriteHeader(http.StatusAccepted)
 	}
 }
 
+// record remembers a request. It comes before the answer: after it the client
+// goes on.
+func (s *receiver) record(r *http.Request, body string) {
+	ids, err := s.idsOf(body)
+	if err != nil {
+		ids = []string{err.Error()}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken = append(s.taken, request{r.Header.Clone(), body, ids})
+}
+
 func (s *receiver) idsOf(body string) (ids []string, err error) {
-	type any struct {
+	type line struct {
 		ID     string `json:"id"`
 		Fields struct {
 			EventID string `json:"event_id"`
 		} `json:"fields"`
 	}
-	var all []any
+	var all []line
 	switch {
 	case s.mode == "batch" && s.format == "cloudevents":
 		err = json.Unmarshal([]byte(body), &all)
 	default:
 		for d := json.NewDecoder(strings.NewReader(body)); d.More(); {
-			var one any
+			var one line
 			if err := d.Decode(&one); err != nil {
 				return nil, err
 			}
@@ -220,11 +225,11 @@ func unreliable(t *testing.T, mode string) {
 		case n == 3:
 			drop(w, "")
 		case n == 4: // taken, but the client does not hear of it
+			s.record(r, body)
 			drop(w, "HTTP/1.1 20")
-			return true, true
 		case n == 5: // taken, and the client hears no more than that
+			s.record(r, body)
 			drop(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-			return true, true
 		default:
 			return false, true
 		}
