@@ -206,7 +206,7 @@ func TestForeignVariablesAreLeftAlone(t *testing.T) {
 	_, err := Load(Sources{File: write(t, ""), Environ: []string{
 		"RESERVOIR_SERVICE_HOST=10.0.0.1", "RESERVOIR_SERVICE_PORT=80", "RESERVOIR_SERVICE_PORT_HTTP=80",
 		"RESERVOIR_PORT=tcp://10.0.0.1:80", "RESERVOIR_PORT_80_TCP_ADDR=10.0.0.1", "RESERVOIR_API_PORT_80_TCP=x",
-		"RESERVOIR_TEST_REDIS=x", "RESERVOIRS=x", "PATH=/bin",
+		"RESERVOIR_TEST_REDIS=x", "RESERVOIRS=x", "PATH=/bin", "RESERVOIR_SINK_SECRET=x", "RESERVOIR_USER=ann",
 	}})
 	if err != nil {
 		t.Error(err)

@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// foreignEnv are variables with our prefix that are not ours: what Kubernetes
-// puts into every pod for a service whose name begins with "reservoir", and
-// what names the programs and servers of tests.
-var foreignEnv = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$|^RESERVOIR_(TEST|TOOL)_`)
+// foreignEnv are variables with our prefix that are no keys: what Kubernetes
+// puts into every pod for a service whose name begins with "reservoir", what
+// names the programs and servers of tests, the secrets that replays name, and
+// who asks for them.
+var foreignEnv = regexp.MustCompile(`_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$|^RESERVOIR_(TEST|TOOL|SINK)_|^RESERVOIR_USER$`)
 
 // parseEnv takes the RESERVOIR_* variables of environ, which is as os.Environ
 // gives it. A variable's key is found among the known keys, since an underscore
