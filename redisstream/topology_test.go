@@ -2,6 +2,7 @@ package redisstream_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -18,18 +19,21 @@ import (
 func cluster(t *testing.T) (nodes []*commands, addrs []string) {
 	t.Helper()
 	const slots = 16384
+	var buses []int
 	for i := range 3 {
-		server := stacktest.Redis(t, stack.RedisOptions{Args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}})
+		buses = append(buses, busPort(t))
+		server := stacktest.Redis(t, stack.RedisOptions{Args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", fmt.Sprint(buses[i])}})
 		node := rawClient(t, server.Addr())
+		node.do(t, "CLUSTER", "SET-CONFIG-EPOCH", i+1) // or they dispute what moves
 		node.do(t, "CLUSTER", "ADDSLOTSRANGE", i*slots/3, (i+1)*slots/3-1)
 		nodes, addrs = append(nodes, node), append(addrs, server.Addr())
 	}
-	for _, addr := range addrs[1:] {
+	for i, addr := range addrs[1:] {
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		nodes[0].do(t, "CLUSTER", "MEET", host, port)
+		nodes[0].do(t, "CLUSTER", "MEET", host, port, buses[i+1])
 	}
 	for _, node := range nodes {
 		eventually(t, func() error {
@@ -41,6 +45,23 @@ func cluster(t *testing.T) (nodes []*commands, addrs []string) {
 		})
 	}
 	return nodes, addrs
+}
+
+// busPort finds a port for a node's bus that no client is given: the default one
+// often is where the system finds ports for connections.
+func busPort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 10_000 + rand.IntN(10_000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("", fmt.Sprint(port))); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func TestCluster(t *testing.T) {

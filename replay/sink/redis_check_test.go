@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -198,21 +199,40 @@ func firstID(t *testing.T, client *redisstream.Client, stream string, n int) str
 	return ""
 }
 
+// busPort finds a port for a node's bus that no client is given: the default one
+// often is where the system finds ports for connections.
+func busPort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 10_000 + rand.IntN(10_000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("", fmt.Sprint(port))); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // startCluster starts three masters that share the slots.
 func startCluster(t *testing.T) (addrs []string) {
 	t.Helper()
 	const slots = 16384
+	var buses []int
 	for i := range 3 {
-		server := stacktest.Redis(t, stack.RedisOptions{Args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}})
+		buses = append(buses, busPort(t))
+		server := stacktest.Redis(t, stack.RedisOptions{Args: []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", fmt.Sprint(buses[i])}})
 		command(t, server.Addr(), "CLUSTER", "ADDSLOTSRANGE", i*slots/3, (i+1)*slots/3-1)
 		addrs = append(addrs, server.Addr())
 	}
-	for _, addr := range addrs[1:] {
+	for i, addr := range addrs[1:] {
 		host, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		command(t, addrs[0], "CLUSTER", "MEET", host, port)
+		command(t, addrs[0], "CLUSTER", "MEET", host, port, buses[i+1])
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
