@@ -119,6 +119,9 @@ func (s *fileSink) locked(ctx context.Context, f func() error) (err error) {
 // Position implements replay.Sink.
 func (s *fileSink) Position(context.Context) (replay.Position, error) { return s.mark.Position, nil }
 
+// Records implements replay.Recorder.
+func (s *fileSink) Records() bool { return true }
+
 // Write implements replay.Sink.
 func (s *fileSink) Write(ctx context.Context, b *replay.Batch) error {
 	s.buf = s.buf[:0]
