@@ -90,11 +90,13 @@ func (t *redisTransaction) exec(ctx context.Context, tx *redis.Tx, from, to chec
 		return ErrFenced
 	}
 	var saved redis.Cmder
+	var queued []redisEvent
 	_, err := tx.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, e := range t.events {
 			if seen[i] != nil && seen[i].Val() > 0 {
 				continue
 			}
+			queued = append(queued, e)
 			if err := e.queue(ctx, pipe, t.lease.dedup); err != nil {
 				return err
 			}
@@ -106,7 +108,7 @@ func (t *redisTransaction) exec(ctx context.Context, tx *redis.Tx, from, to chec
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.TxFailedErr) && saved != nil && saved.Err() == nil {
-		return t.broken(ctx) // executed, but for some commands
+		return t.broken(ctx, queued) // executed, but for some commands
 	}
 	return err
 }
@@ -146,10 +148,10 @@ func (e *redisEvent) failed() error {
 
 // broken writes dead letters for events of which commands failed while others,
 // and the checkpoint, had their effect: too late to be in the same transaction.
-func (t *redisTransaction) broken(ctx context.Context) error {
+func (t *redisTransaction) broken(ctx context.Context, events []redisEvent) error {
 	var partly []*partlyError
 	_, err := t.store.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		for _, e := range t.events {
+		for _, e := range events {
 			err := e.failed()
 			if err == nil {
 				continue
