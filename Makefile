@@ -67,6 +67,10 @@ bench-archive: tools ## Speed of reading, encoding and archiving, against the ce
 bench-memory: tools ## Peak memory over 0.5 and 5 million entries, and over large values
 	go run ./internal/bench memory $(BENCH_ARGS)
 
+.PHONY: bench-replay
+bench-replay: tools ## Speed of replays into Redis, against plain pipelined XADD; bytes read; memory
+	go run ./internal/bench replay $(BENCH_ARGS)
+
 .PHONY: bench-scale
 bench-scale: tools ## A busy stream alone and among 10,000 quiet ones
 	go run ./internal/bench scale $(BENCH_ARGS)

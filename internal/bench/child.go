@@ -20,7 +20,7 @@ func (s *servers) storeURL(local bool, name string) string {
 	return "s3://" + s.s3.Bucket() + "/" + name
 }
 
-// command is the archiver's program, with default settings but for where
+// command is the program, with default settings but for where
 // things are.
 func (s *servers) command(ctx context.Context, storeURL string, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, s.program, args...)
@@ -33,7 +33,7 @@ func (s *servers) command(ctx context.Context, storeURL string, args ...string) 
 	return cmd, errs
 }
 
-// run is what one run of the archiver as a child process did and took.
+// childRun is what one run of the program as a child process did and took.
 type childRun struct {
 	events uint64
 	stored int64
@@ -44,31 +44,39 @@ type childRun struct {
 
 // archiveOnce drains a stream with `reservoir archive --once`.
 func (s *servers) archiveOnce(ctx context.Context, storeURL, stream string) (childRun, error) {
-	cmd, errs := s.command(ctx, storeURL, "archive", "--once", "--json", "--stream", stream)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return childRun{}, fmt.Errorf("start reservoir archive: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	var r childRun
-	err := watch(cmd.Process.Pid, ended, &r.peak)
-	r.wall = time.Since(began)
+	r, out, err := s.child(ctx, storeURL, "archive", "--once", "--json", "--stream", stream)
 	if err != nil {
-		return r, fmt.Errorf("reservoir archive: %w: %s", err, errs)
+		return r, err
 	}
-	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	var summary struct {
 		Events      uint64 `json:"events"`
 		StoredBytes int64  `json:"stored_bytes"`
 	}
-	if err := json.Unmarshal(out.Bytes(), &summary); err != nil {
+	if err := json.Unmarshal(out, &summary); err != nil {
 		return r, fmt.Errorf("summary of reservoir archive: %w", err)
 	}
 	r.events, r.stored = summary.Events, summary.StoredBytes
 	return r, nil
+}
+
+// child runs the program to its end, and returns what it printed and took.
+func (s *servers) child(ctx context.Context, storeURL string, args ...string) (r childRun, stdout []byte, err error) {
+	cmd, errs := s.command(ctx, storeURL, args...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return r, nil, fmt.Errorf("start reservoir %s: %w", args[0], err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	err = watch(cmd.Process.Pid, ended, &r.peak)
+	r.wall = time.Since(began)
+	if err != nil {
+		return r, nil, fmt.Errorf("reservoir %s: %w: %s", args[0], err, errs)
+	}
+	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return r, out.Bytes(), nil
 }
 
 // watch follows a process's peak memory until it has ended.

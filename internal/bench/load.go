@@ -17,7 +17,7 @@ func (s *servers) load(ctx context.Context, stream string, n int) (bytes int64, 
 		return 0, err
 	}
 	defer w.Close()
-	events := shop.New(shop.Options{Seed: 1, Start: time.Date(2026, 11, 21, 7, 0, 0, 0, time.UTC)})
+	events := newShop()
 	var batch event.Batch
 	for i := 0; i < n; {
 		batch.Reset()
@@ -59,4 +59,9 @@ func (s *servers) loadRepeated(ctx context.Context, stream string, n int) error 
 		n -= added
 	}
 	return nil
+}
+
+// newShop makes the events of load, and of what is compared with it.
+func newShop() *shop.Shop {
+	return shop.New(shop.Options{Seed: 1, Start: time.Date(2026, 11, 21, 7, 0, 0, 0, time.UTC)})
 }

@@ -1,10 +1,11 @@
-// Command bench measures the archiver against real servers: a redis-server, an
-// S3 server and the archiver share the machine. The interesting numbers are the
+// Command bench measures Reservoir against real servers: a redis-server, an
+// S3 server and the program share the machine. The interesting numbers are the
 // ratios, taken in one run and in turns, so that they hold on a busy machine
 // too. docs/benchmarks.md explains them.
 //
 //	go run ./internal/bench archive   speed, against the ceiling and a naive archiver
 //	go run ./internal/bench memory    peak memory over short and long streams
+//	go run ./internal/bench replay    replays into Redis, against plain XADD
 //	go run ./internal/bench scale     a busy stream among ten thousand quiet ones
 package main
 
@@ -41,14 +42,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	opts := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; memory 5,000,000; scale 1,000,000)")
+	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; replay 1,000,000; memory 5,000,000; scale 1,000,000)")
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
 	benchmarks := map[string]func(context.Context, options) error{
-		"archive": benchArchive, "memory": benchMemory, "scale": benchScale,
+		"archive": benchArchive, "memory": benchMemory, "replay": benchReplay, "scale": benchScale,
 	}
 	if len(args) == 0 || benchmarks[args[0]] == nil {
-		return errors.New("name a benchmark: archive, memory or scale")
+		return errors.New("name a benchmark: archive, memory, replay or scale")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
