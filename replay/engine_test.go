@@ -76,6 +76,17 @@ func TestOneStream(t *testing.T) {
 	}
 }
 
+// TestNameThatIsNotText replays a stream whose name JSON cannot hold.
+func TestNameThatIsNotText(t *testing.T) {
+	b := newBench(t)
+	events := b.fill("odd \xff\xfe", 1500, time.Hour, time.Second)
+	b.replay(replay.Spec{})
+	b.want(events)
+	if got := b.target.got[0].Stream; got != "odd \xff\xfe" {
+		t.Errorf("the stream is %q", got)
+	}
+}
+
 func TestMergedByTime(t *testing.T) {
 	for _, streams := range []int{2, 3, 9} {
 		t.Run(fmt.Sprint(streams), func(t *testing.T) {

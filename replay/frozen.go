@@ -3,10 +3,12 @@ package replay
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -19,6 +21,11 @@ const frozenFile = "plan.json"
 // once: a repeat of the request that made the job changes nothing.
 func writeFrozen(ctx context.Context, files objectstore.Store, f *Frozen) error {
 	f.Version = FrozenVersion
+	for i := range f.Streams {
+		if s := &f.Streams[i]; !utf8.ValidString(s.Stream) {
+			s.StreamBase64 = base64.StdEncoding.EncodeToString([]byte(s.Stream))
+		}
+	}
 	text, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("write the plan of a replay: %w", err)
@@ -48,6 +55,17 @@ func readFrozen(ctx context.Context, files objectstore.Reader) (f *Frozen, err e
 	f = &Frozen{}
 	if err := json.Unmarshal(text, f); err != nil {
 		return nil, err
+	}
+	for i := range f.Streams {
+		s := &f.Streams[i]
+		if s.StreamBase64 == "" {
+			continue
+		}
+		name, err := base64.StdEncoding.DecodeString(s.StreamBase64)
+		if err != nil {
+			return nil, err
+		}
+		s.Stream = string(name)
 	}
 	if f.Version > FrozenVersion {
 		return nil, remedy.Wrapf(fmt.Errorf("it has version %d, and this program reads up to %d", f.Version, FrozenVersion),

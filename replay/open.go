@@ -24,7 +24,7 @@ func (r *run) open(ctx context.Context) (*selector, error) {
 		s.keys = k.WantsKeys()
 	}
 	if r.spec.DeadLettersOf != "" {
-		s.source, err = newLetterSource(ctx, r.svc.opts.Jobs.Files(r.spec.DeadLettersOf), r.spec.DeadLetters, r.cp.From)
+		s.source, err = newLetterSource(ctx, r.svc.opts.Jobs.Files(r.spec.DeadLettersOf), r.spec.DeadLetters, r.frozen.Streams, r.cp.From)
 		return s, readError(err)
 	}
 	s.source, err = r.streams(ctx, filter)

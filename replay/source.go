@@ -7,6 +7,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // source gives the events that are read for a replay, in its order.
@@ -189,7 +190,7 @@ func (r *streamReader) Close() {
 // streamParts finds out what is to be read of a stream after a place.
 func streamParts(ctx context.Context, arch *archive.Archive, index int, s *StreamRange, order Order, after Position) ([]part, error) {
 	var parts []part
-	floor := uint64(0)
+	floor, found := uint64(0), s.Head.IsZero()
 	for inc, err := range arch.Incarnations(ctx, s.Stream) {
 		if err != nil {
 			return nil, fmt.Errorf("read the archive of stream %q: %w", s.Stream, err)
@@ -206,12 +207,17 @@ func streamParts(ctx context.Context, arch *archive.Archive, index int, s *Strea
 			if s.Head.IsZero() {
 				continue
 			}
+			found = true
 			p.span = p.span.Intersect(event.Range{To: s.Head})
 		}
 		p.span = p.span.Intersect(rest(p, index, order, after))
 		if !p.span.IsEmpty() {
 			parts = append(parts, p)
 		}
+	}
+	if !found {
+		return nil, remedy.Wrap(fmt.Errorf("%w: stream %q had an incarnation %d when the replay was created, and has it no more", archive.ErrDamaged, s.Stream, s.Incarnation),
+			"Run `reservoir streams` to see what the archive holds; cancel the replay, or restore the archive and retry it.")
 	}
 	return parts, nil
 }

@@ -12,12 +12,13 @@ import (
 // letterSource gives the events of another replay's dead letters, under their
 // positions there.
 type letterSource struct {
-	files objectstore.Store // of the other replay
-	keys  []string          // left, in order
+	files   objectstore.Store // of the other replay
+	keys    []string          // left, in order
+	streams []StreamRange     // of both, by Position.Stream
 }
 
 // newLetterSource reads the letters with the given keys, or all, after a place.
-func newLetterSource(ctx context.Context, files objectstore.Store, keys []string, after Position) (*letterSource, error) {
+func newLetterSource(ctx context.Context, files objectstore.Store, keys []string, streams []StreamRange, after Position) (*letterSource, error) {
 	left, err := deadLetterKeys(ctx, files, deadLetterKey(after))
 	if err != nil {
 		return nil, err
@@ -25,7 +26,7 @@ func newLetterSource(ctx context.Context, files objectstore.Store, keys []string
 	if len(keys) > 0 {
 		left = slices.DeleteFunc(left, func(key string) bool { return !slices.Contains(keys, key) })
 	}
-	return &letterSource{files: files, keys: left}, nil
+	return &letterSource{files: files, keys: left, streams: streams}, nil
 }
 
 // Read implements source: one event at a time, so that the checkpoint tells which
@@ -43,7 +44,11 @@ func (s *letterSource) Read(ctx context.Context, c *chunk) error {
 		if err := d.appendTo(&c.Batch.Batch); err != nil {
 			return err
 		}
-		c.Origins = append(c.Origins, Origin{Position: d.Position, Stream: d.Stream})
+		stream := d.Stream // the plan also holds names that are not UTF-8
+		if i := d.Position.Stream; i >= 0 && i < len(s.streams) {
+			stream = s.streams[i].Stream
+		}
+		c.Origins = append(c.Origins, Origin{Position: d.Position, Stream: stream})
 		c.sourced()
 		return nil
 	}

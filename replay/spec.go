@@ -84,6 +84,9 @@ type FailurePolicy struct {
 type StreamRange struct {
 	Stream string      `json:"stream"`
 	Range  event.Range `json:"range"`
+	// StreamBase64 is Stream in a document, where that is not UTF-8, which JSON
+	// cannot hold.
+	StreamBase64 string `json:"stream_base64,omitempty"`
 	// Incarnation and Head are where the archive of the stream ended when the
 	// replay was created: what is beyond does not belong to it, unless it follows.
 	Incarnation int      `json:"incarnation"`
