@@ -50,7 +50,7 @@ type proxy struct {
 	rng    *rand.Rand
 	decks  [2][]fault     // what comes next: for commits, and for all else
 	faults [numFaults]int // requests by fault
-	commit [numFaults]int // those of them that put a commit
+	commit [numFaults]int // those of them that put a commit, or a job
 }
 
 func newProxy(t *testing.T, target string, rng *rand.Rand) *proxy {
@@ -71,7 +71,8 @@ func newProxy(t *testing.T, target string, rng *rand.Rand) *proxy {
 
 // ServeHTTP implements http.Handler.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	commit := r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/log/") && !strings.Contains(r.URL.Path, "/snapshot/")
+	commit := r.Method == http.MethodPut && (strings.Contains(r.URL.Path, "/log/") && !strings.Contains(r.URL.Path, "/snapshot/") ||
+		strings.Contains(r.URL.Path, "/jobs/active/"))
 	if held := p.held.Load(); held != nil && commit {
 		p.arrived <- struct{}{}
 		select {
