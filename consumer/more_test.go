@@ -225,20 +225,26 @@ func TestOutage(t *testing.T) {
 				p := stacktest.Postgres(t)
 				server, address = p, p.URL()
 			}
-			b, err := openBank(t.Context(), kind, address, source.URL())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := b.close(); err != nil {
-					t.Error(err)
+			var both [2]*bank // the consumer's, and one that keeps no connection to a server that was killed
+			for i := range both {
+				b, err := openBank(t.Context(), kind, address, source.URL())
+				if err != nil {
+					t.Fatal(err)
 				}
-			})
+				t.Cleanup(func() {
+					if err := b.close(); err != nil {
+						t.Error(err)
+					}
+				})
+				both[i] = b
+			}
+			b, observer := both[0], both[1]
+			observer.db.SetMaxIdleConns(0)
 			b.start(t, settings{name: "bank", streams: []string{"bank"}, batch: 3, lease: 2 * time.Second, retry: consumer.Retry{Attempts: 2}})
 			sum := int64(0)
 			for n := range 3 {
 				for range 200 {
-					b.deposit(t, "bank", "a", 1)
+					observer.deposit(t, "bank", "a", 1)
 				}
 				sum += 200
 				if n == 0 {
@@ -249,7 +255,7 @@ func TestOutage(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				b.holds(t, "a", sum)
+				observer.holds(t, "a", sum)
 				if n == 1 {
 					if err := source.Kill(); err != nil {
 						t.Fatal(err)
@@ -259,7 +265,7 @@ func TestOutage(t *testing.T) {
 					}
 				}
 			}
-			if letters := b.dead(t, "bank"); len(letters) > 0 {
+			if letters := observer.dead(t, "bank"); len(letters) > 0 {
 				t.Errorf("an outage made dead letters: %q", letters)
 			}
 		})
