@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -24,8 +25,9 @@ type replayDisplay struct {
 	bars   *mpb.Progress
 	bar    *mpb.Bar
 
+	text atomic.Pointer[string] // read while the bar is drawn, which mu must not wait for
+
 	mu      sync.Mutex
-	text    string
 	said    string // state and reason for holding, as last said
 	shownAt time.Time
 	closed  bool
@@ -49,9 +51,10 @@ func (a *app) newReplayDisplay() *replayDisplay {
 	}
 	d.bar = d.bars.MustAdd(0, mpb.BarStyle().Rbound("] ").Build(), mpb.BarRemoveOnComplete(),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return d.text
+			if text := d.text.Load(); text != nil {
+				return *text
+			}
+			return ""
 		})))
 	return d
 }
@@ -64,11 +67,12 @@ func (d *replayDisplay) show(job *jobs.Job) {
 		return
 	}
 	p := &job.Progress
-	d.text = string(job.State) + "  " + progressText(p)
+	text := string(job.State) + "  " + progressText(p)
 	if p.Holding != "" {
-		d.text += "  HOLDING: " + p.Holding
+		text += "  HOLDING: " + p.Holding
 	}
-	d.text = cellText.Replace(d.text)
+	text = cellText.Replace(text)
+	d.text.Store(&text)
 	if d.bar != nil {
 		d.bar.SetTotal(int64(max(p.Total, p.Done, 1)), false)
 		d.bar.SetCurrent(int64(p.Done))
@@ -79,7 +83,6 @@ func (d *replayDisplay) show(job *jobs.Job) {
 		return
 	}
 	d.said, d.shownAt = said, time.Now()
-	text := d.text
 	if job.StateReason != "" {
 		text += " (" + cellText.Replace(job.StateReason) + ")"
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/replay"
 )
@@ -350,4 +351,25 @@ func TestParseRate(t *testing.T) {
 	if got := strings.Join([]string{grouped(1), grouped(1234), grouped(1234567)}, " "); got != "1 1,234 1,234,567" {
 		t.Error(got)
 	}
+}
+
+// TestReplayDisplay: what is shown while the bar is drawn waits for nothing.
+func TestReplayDisplay(t *testing.T) {
+	var out bytes.Buffer
+	a := newApp(nil, nil, &out, nil)
+	var err error
+	if a.cfg, err = config.Load(config.Sources{}); err != nil {
+		t.Fatal(err)
+	}
+	a.errTerminal = true
+	d := a.newReplayDisplay()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := range uint64(50_000) {
+			d.show(&jobs.Job{State: jobs.Running, Progress: jobs.Progress{Done: n, Total: 50_000, Holding: "the group is behind"}})
+		}
+		d.close()
+	}()
+	await(t, ended)
 }
