@@ -11,18 +11,21 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/internal/demo"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/shop"
+	"github.com/reservoirhq/reservoir/jobs"
 )
 
 const demoHelp = `Show Reservoir at work on this machine, in about 20 seconds. It starts a redis-server and an S3 server of its own (a directory takes
 the place of S3 where none is installed), lets a shop publish events, and archives them while they come. In the midst the archiver is killed
 with kill -9, a stream is trimmed behind its back, and it is started again. At the end the archive is verified and compared, event by
-event, with what was published.
+event, with what was published. Then the payments of one tenant are replayed from the archive into another stream, at a limited rate.
 
 With --input it publishes the events of a JSONL file of yours instead: plain objects, each member a field, or what "reservoir events" prints;
-compressed with zstd or not. They go to the stream that --stream names, or that each event's --stream-field says.
+compressed with zstd or not. They go to the stream that --stream names, or that each event's --stream-field says. Replayed are those of the
+most frequent tenant, or type, of the largest stream.
 
 The archive stays in its directory afterwards. Ctrl-C stops everything and removes it. The configuration of other commands is not used.
 Exit status 1 when the archive is not what was published.`
@@ -36,7 +39,7 @@ func newDemoCmd(app *app) *cobra.Command {
 	var opts demo.Options
 	cmd := &cobra.Command{
 		Use:         "demo",
-		Short:       "Show it all on this machine: publish, archive, crash, recover, verify",
+		Short:       "Show it all on this machine: publish, archive, crash, recover, verify, replay",
 		Long:        demoHelp,
 		Example:     demoExample,
 		Args:        cobra.NoArgs,
@@ -75,8 +78,11 @@ func (a *app) demo(ctx context.Context, opts demo.Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if a.cfg, err = config.Load(config.Sources{File: d.ConfigFile()}); err != nil { // for what is shown of replays
+		return err
+	}
 	result, err := d.Run(ctx)
-	screen.clear()
+	screen.close()
 	if err != nil {
 		if ctx.Err() == nil {
 			err = remedy.Wrapf(err, "look at the logs in %s", d.Dir())
@@ -103,6 +109,8 @@ type demoScreen struct {
 	live    bool // the changing line is there
 	last    time.Time
 	trimmed demo.Trimmed
+	bar     *replayDisplay // of the replay, on a terminal
+	done    bool           // the replay is
 }
 
 // Without a terminal progress is a line now and then.
@@ -125,6 +133,10 @@ func (s *demoScreen) show(n demo.Notice) {
 		s.say("All %s events are published.", humanCount(n.Events))
 	case demo.Drained:
 		s.say("All is archived. Reading it all again, to compare ...")
+	case demo.Replaying:
+		s.replaying(n)
+	case demo.Replayed:
+		s.replayed(n)
 	}
 }
 
@@ -199,6 +211,54 @@ func (s *demoScreen) clear() {
 	}
 }
 
+// close takes what changes away.
+func (s *demoScreen) close() {
+	s.clear()
+	if s.bar != nil {
+		s.bar.close()
+	}
+}
+
+func (s *demoScreen) replaying(n demo.Replaying) {
+	s.say("Replaying %s from the archive:", replayedWhat(&n.Replay))
+	fmt.Fprintf(s.stdout, "         reservoir replay run%s --into 'redis:replay:{stream}' --rate %.0f/s\n", replaySelection(&n.Replay), n.Rate)
+	s.last = time.Now()
+	if s.errTerminal {
+		s.bar = s.newReplayDisplay()
+	}
+}
+
+// replayed shows how the replay gets on, on a terminal as `replay run` does.
+func (s *demoScreen) replayed(n demo.Replayed) {
+	switch p := &n.Job.Progress; {
+	case p.Phase == "finishing" && n.Job.State == jobs.Running && !s.done:
+		s.done = true
+		s.close()
+		s.say("Replayed %s events.", humanCount(p.Selected))
+	case s.bar != nil:
+		s.bar.show(&n.Job)
+	case time.Since(s.last) > demoProgressEvery/2:
+		s.last = time.Now()
+		s.say("%s", progressText(p))
+	}
+}
+
+// replayedWhat says what was selected for a replay.
+func replayedWhat(r *demo.Replay) string {
+	if r.Tenant != "" {
+		return fmt.Sprintf("%s's events of %s", r.Tenant, r.Stream)
+	}
+	return fmt.Sprintf("the %s events of %s", r.Type, r.Stream)
+}
+
+// replaySelection gives the flags that select it.
+func replaySelection(r *demo.Replay) string {
+	if r.Tenant != "" {
+		return " --stream " + shellWord(r.Stream) + " --tenant " + shellWord(r.Tenant)
+	}
+	return " --stream " + shellWord(r.Stream) + " --type " + shellWord(r.Type)
+}
+
 // printDemo gives the account at the end, and what to try next.
 func (a *app) printDemo(r demo.Result, d *demo.Demo, running bool, trimmed demo.Trimmed) error {
 	fmt.Fprintln(a.stdout)
@@ -250,6 +310,7 @@ func (a *app) printDemoVerdict(r demo.Result, total demo.Stream, trimmed demo.Tr
 		v := r.Verified
 		line("ok", "verify: %d commits, %d segments, %s events, %s: no problems.", v.Commits, v.Segments, humanCount(v.Events), humanBytes(v.Bytes))
 	}
+	a.printDemoReplay(r, line)
 	const worthwhile = 100 << 10 // less is mostly headers and footers
 	ratio := func(stored int64) string {
 		if total.RawBytes < worthwhile || stored == 0 {
@@ -260,6 +321,18 @@ func (a *app) printDemoVerdict(r demo.Result, total demo.Stream, trimmed demo.Tr
 	line("size", "%s of events: %s as JSONL%s, %s as Parquet%s,", humanBytes(total.RawBytes),
 		humanBytes(total.JSONLBytes), ratio(total.JSONLBytes), humanBytes(total.ParquetBytes), ratio(total.ParquetBytes))
 	line("", "in segments of a second, which `compact` merges. All that took %s.", humanDuration(r.Took))
+}
+
+func (a *app) printDemoReplay(r demo.Result, line func(mark, format string, args ...any)) {
+	if r.NoReplay != "" {
+		line("", "Nothing was replayed: %s.", r.NoReplay)
+	}
+	if r.Replay == nil || len(r.Problems) > 0 {
+		return
+	}
+	p := &r.Replay.Job.Progress
+	line("ok", "replayed exactly once: %s; the archive has %d,", replayedWhat(r.Replay), r.Replay.Archived)
+	line("", "%d were sent, and %s has %d.", p.Selected, r.Replay.Target, r.Replay.InTarget)
 }
 
 func (a *app) printDemoNext(r demo.Result, d *demo.Demo, running bool) error {
@@ -282,6 +355,7 @@ func (a *app) printDemoNext(r demo.Result, d *demo.Demo, running bool) error {
 	if stream == shop.Orders {
 		lines = append(lines, "  "+program+" events --stream shop:orders --tenant acme --type OrderPaid --output table --limit 10")
 	}
+	lines = append(lines, demoReplayLines(r.Replay, program, running)...)
 	lines = append(lines, "  "+program+" verify", "  "+program+" compact --min-age 0s",
 		"  zstd -dc $(find "+shellWord(d.ArchiveDir())+" -name '*.jsonl.zst' | head -1) | head -3 | jq .", "")
 	if running {
@@ -290,6 +364,26 @@ func (a *app) printDemoNext(r demo.Result, d *demo.Demo, running bool) error {
 		lines = append(lines, "The servers are stopped (--keep leaves them running); the archive stays until you say: rm -r "+shellWord(d.Dir()))
 	}
 	return a.printf("%s\n", strings.Join(lines, "\n"))
+}
+
+// demoReplayLines are the commands to go on replaying with: what the demo did, and
+// more.
+func demoReplayLines(r *demo.Replay, program string, running bool) []string {
+	if r == nil {
+		return nil
+	}
+	selection := replaySelection(r)
+	lines := []string{
+		"  " + program + " replay show " + r.ID,
+		"  " + program + " replay estimate" + selection,
+		"  " + program + " replay run" + selection + " --into file:replayed.jsonl",
+	}
+	if running {
+		lines = append(lines,
+			"  "+program+" replay create"+selection+" --into 'redis:again:{stream}' --rate 100/s",
+			"  "+program+" worker     # runs it; any number of workers share the work, and survive kill -9")
+	}
+	return lines
 }
 
 // shellWord quotes what a shell would not take as one plain word.

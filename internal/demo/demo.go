@@ -1,8 +1,8 @@
 // Package demo shows Reservoir at work on this machine: a shop publishes events to
 // a Redis, an archiver in a process of its own archives them, is killed in the
-// midst and started again, and at the end the archive is compared with an
-// independent record of what was published. It prints nothing: what happens is
-// told to [Options.Show].
+// midst and started again, and then the archive is compared with an independent
+// record of what was published, and a part of it replayed into another stream. It
+// prints nothing: what happens is told to [Options.Show].
 package demo
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -90,6 +91,7 @@ type Demo struct {
 
 	publisher *redis.Client // the shop's own, which knows nothing of Reservoir
 	client    *redisstream.Client
+	store     objectstore.Store
 	archive   *archive.Archive
 	archiver  *stack.Program
 
@@ -152,7 +154,10 @@ func (d *Demo) start(ctx context.Context) (err error) {
 		return err
 	}
 	d.publisher = redis.NewClient(redisOptions)
-	if d.archive, err = d.servers.openArchive(ctx); err != nil {
+	if d.store, err = d.servers.openStore(ctx); err != nil {
+		return err
+	}
+	if d.archive, err = archive.Open(ctx, d.store, archive.Options{}); err != nil {
 		return err
 	}
 	d.archiver, err = stack.StartProgram(ctx, "the archiver", stack.ProgramOptions{

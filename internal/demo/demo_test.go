@@ -19,6 +19,7 @@ import (
 	"github.com/reservoirhq/reservoir/internal/demo"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/stack"
+	"github.com/reservoirhq/reservoir/jobs"
 )
 
 // build builds reservoir, once.
@@ -66,7 +67,9 @@ func run(t *testing.T, opts demo.Options) (demo.Result, *demo.Demo, string) {
 	t.Helper()
 	var story []string
 	opts.Show = func(n demo.Notice) {
-		if _, ok := n.(demo.Progress); !ok {
+		switch n.(type) {
+		case demo.Progress, demo.Replayed:
+		default:
 			story = append(story, strings.TrimPrefix(fmt.Sprintf("%T", n), "demo."))
 		}
 	}
@@ -90,13 +93,14 @@ func run(t *testing.T, opts demo.Options) (demo.Result, *demo.Demo, string) {
 func TestShop(t *testing.T) {
 	opts := demo.Options{Program: program(t), Dir: filepath.Join(t.TempDir(), "demo"), Duration: 4 * time.Second, Rate: 500}
 	result, d, story := run(t, opts)
-	if want := "Ready Killed Trimmed Restarted Published Drained"; story != want {
+	if want := "Ready Killed Trimmed Restarted Published Drained Replaying"; story != want {
 		t.Errorf("story %q, want %q", story, want)
 	}
 	total := result.Total()
 	if total.Published != 2000 || total.Archived+total.Lost != 2000 || total.Lost == 0 || len(total.Gaps) != 1 || result.Kills != 1 {
 		t.Errorf("total %+v, %d kills", total, result.Kills)
 	}
+	replayed(t, result, "shop:payments", "acme", "")
 	// With the servers gone, the configuration names the files that stay.
 	out, err := exec.CommandContext(t.Context(), opts.Program, "verify", "--config", d.ConfigFile()).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf("%d events", total.Archived)) {
@@ -104,6 +108,21 @@ func TestShop(t *testing.T) {
 	}
 	if _, err := demo.Start(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("a directory that is in use: %v", err)
+	}
+}
+
+// replayed fails unless what was selected of a stream was replayed, all of it.
+func replayed(t *testing.T, result demo.Result, stream, tenant, eventType string) {
+	t.Helper()
+	r := result.Replay
+	if r == nil {
+		t.Fatalf("nothing was replayed: %s", result.NoReplay)
+	}
+	if r.Stream != stream || r.Tenant != tenant || r.Type != eventType || r.Target != "replay:"+stream {
+		t.Errorf("replayed tenant %q, type %q of %s into %s", r.Tenant, r.Type, r.Stream, r.Target)
+	}
+	if p := r.Job.Progress; r.Archived == 0 || r.InTarget != r.Archived || p.Selected != r.Archived || r.Job.State != jobs.Succeeded {
+		t.Errorf("the archive has %d, %d were selected, the target has %d; the replay %s", r.Archived, p.Selected, r.InTarget, r.Job.State)
 	}
 }
 
@@ -123,6 +142,8 @@ func TestProblemsShow(t *testing.T) {
 	defer d.Close()
 	if result, err := d.Run(t.Context()); err == nil && len(result.Problems) == 0 {
 		t.Error("a segment was cut, and nobody noticed")
+	} else if result.Replay != nil {
+		t.Error("a damaged archive was replayed")
 	}
 }
 
@@ -169,7 +190,10 @@ func TestInput(t *testing.T) {
 			c.set(&opts)
 			result, _, story := run(t, opts)
 			if story != "Ready Published Drained" {
-				t.Errorf("story %q: a short file gives no time for more", story)
+				t.Errorf("story %q: a short file gives no time for more, and nothing to select by", story)
+			}
+			if result.Replay != nil || !strings.Contains(result.NoReplay, "no type and no tenant") {
+				t.Errorf("replayed %+v, or not because %q", result.Replay, result.NoReplay)
 			}
 			for _, s := range result.Streams {
 				if c.want[s.Name] != s.Archived {
@@ -190,9 +214,10 @@ func TestLongInputIsInterrupted(t *testing.T) {
 	}
 	opts := demo.Options{Program: program(t), Dir: t.TempDir(), Input: write(t, "n.jsonl", lines...), Duration: 4 * time.Second}
 	result, _, story := run(t, opts)
-	if total := result.Total(); story != "Ready Killed Restarted Published Drained" || total.Archived != 2000 || total.Lost != 0 {
+	if total := result.Total(); story != "Ready Killed Restarted Published Drained Replaying" || total.Archived != 2000 || total.Lost != 0 {
 		t.Errorf("story %q, total %+v", story, total)
 	}
+	replayed(t, result, "n", "", "Counted")
 }
 
 // TestErrorsBeforeAnythingStarts: what is wrong with the input is said with its line.
@@ -234,12 +259,13 @@ func TestErrorsBeforeAnythingStarts(t *testing.T) {
 func TestInterruptionCleansUp(t *testing.T) {
 	path := program(t)
 	for name, c := range map[string]struct {
-		own, keep bool
-		left      int // files in the directory; -1: not even that
+		own, keep, replay bool
+		left              int // files in the directory; -1: not even that
 	}{
-		"own directory":         {true, false, -1},
-		"directory of the user": {false, false, 0},
-		"keep":                  {true, true, 4},
+		"own directory":         {true, false, false, -1},
+		"directory of the user": {false, false, false, 0},
+		"keep":                  {true, true, false, 4},
+		"while it replays":      {true, false, true, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -248,10 +274,18 @@ func TestInterruptionCleansUp(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			opts := demo.Options{Program: path, Dir: dir, KeepDir: c.keep, Show: func(n demo.Notice) {
-				if p, ok := n.(demo.Progress); ok && p.Archived > 0 {
+				switch n := n.(type) {
+				case demo.Progress:
+					if n.Archived > 0 && !c.replay {
+						cancel()
+					}
+				case demo.Replayed:
 					cancel()
 				}
 			}}
+			if c.replay {
+				opts.Duration, opts.Rate = time.Second, 500
+			}
 			d, err := demo.Start(ctx, opts)
 			if err != nil {
 				t.Fatal(err)

@@ -1,6 +1,10 @@
 package demo
 
-import "time"
+import (
+	"time"
+
+	"github.com/reservoirhq/reservoir/jobs"
+)
 
 // Notice is one of the types below: something that happened.
 type Notice interface{ notice() }
@@ -51,6 +55,12 @@ type Published struct{ Events uint64 }
 // Drained says that all events are archived, and the archiver has stopped.
 type Drained struct{}
 
+// Replaying says that a part of the archive is being replayed.
+type Replaying struct{ Replay }
+
+// Replayed comes several times a second while it is.
+type Replayed struct{ Job jobs.Job }
+
 func (Ready) notice()     {}
 func (Progress) notice()  {}
 func (Killed) notice()    {}
@@ -58,3 +68,5 @@ func (Trimmed) notice()   {}
 func (Restarted) notice() {}
 func (Published) notice() {}
 func (Drained) notice()   {}
+func (Replaying) notice() {}
+func (Replayed) notice()  {}

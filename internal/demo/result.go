@@ -21,6 +21,10 @@ type Result struct {
 	// Problems are what Verify found, and where the archive is not what was
 	// published. There should be none.
 	Problems []string
+	// Replay is what was replayed, nil when nothing was: the archive has problems,
+	// or NoReplay says why.
+	Replay   *Replay
+	NoReplay string
 }
 
 // Stream is what became of one stream.

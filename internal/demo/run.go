@@ -26,8 +26,8 @@ const (
 	restartAt = 0.55
 )
 
-// Run publishes the events, lets happen what is to happen, and compares the archive
-// with what was published. A Result with problems is not an error.
+// Run publishes the events, lets happen what is to happen, compares the archive with
+// what was published, and replays a part of it. A Result with problems is not an error.
 func (d *Demo) Run(ctx context.Context) (Result, error) {
 	began := time.Now()
 	story := &story{Demo: d, records: &records{streams: map[string]*record{}}}
@@ -35,6 +35,9 @@ func (d *Demo) Run(ctx context.Context) (Result, error) {
 	var result Result
 	if err == nil {
 		result, err = d.compare(ctx, story.records)
+	}
+	if err == nil && len(result.Problems) == 0 {
+		err = d.replay(ctx, &result)
 	}
 	if ctx.Err() != nil && err != nil {
 		return Result{}, ctx.Err()

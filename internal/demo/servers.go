@@ -10,7 +10,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -92,7 +91,7 @@ func (s *servers) storeKeys() keys {
 
 func localStoreKeys(dir string) keys { return keys{"url": "file://" + dir} }
 
-func (s *servers) openArchive(ctx context.Context) (*archive.Archive, error) {
+func (s *servers) openStore(ctx context.Context) (objectstore.Store, error) {
 	cfg := objectstore.Config{URL: "file://" + s.archiveDir(s.dir)}
 	if s.s3 != nil {
 		cfg = objectstore.Config{URL: "s3://" + bucket + "/" + prefix, S3: objectstore.S3Options{
@@ -100,11 +99,7 @@ func (s *servers) openArchive(ctx context.Context) (*archive.Archive, error) {
 			AccessKey: stack.S3AccessKey, SecretKey: stack.S3SecretKey,
 		}}
 	}
-	store, err := objectstore.Open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return archive.Open(ctx, store, archive.Options{})
+	return objectstore.Open(ctx, cfg)
 }
 
 // writeConfig writes the configuration of the archiver, and of the commands that can be
