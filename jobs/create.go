@@ -79,6 +79,28 @@ func (s *Store) Create(ctx context.Context, n New) (*Job, error) {
 	return j, nil
 }
 
+// Repeated returns the job that an earlier Create with the same IdempotencyKey
+// made, whatever has become of what the job needed then. ErrNotFound is wrapped
+// when there is none yet. The same key with another request is ErrKeyReused.
+func (s *Store) Repeated(ctx context.Context, n New) (*Job, error) {
+	j, digest, err := n.job()
+	if err != nil {
+		return nil, fmt.Errorf("create job: %w", err)
+	}
+	var first keyDocument
+	_, err = s.readJSON(ctx, idempotencyKey(n.IdempotencyKey), &first)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return nil, fmt.Errorf("create job: %w", ErrNotFound)
+	}
+	if err == nil {
+		j.ID, err = first.id(digest)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create job: %w", err)
+	}
+	return s.get(ctx, j.ID)
+}
+
 // claim gives the ID of the job that a key stands for: that of mine, if it is
 // the first.
 func (s *Store) claim(ctx context.Context, key string, mine keyDocument) (string, error) {
@@ -94,10 +116,15 @@ func (s *Store) claim(ctx context.Context, key string, mine keyDocument) (string
 	if _, err := s.readJSON(ctx, at, &first); err != nil {
 		return "", err
 	}
-	if first.Digest != mine.Digest {
-		return "", remedy.Wrapf(fmt.Errorf("%w, which made job %s", ErrKeyReused, first.Job), "give every request a key of its own, and the same one only to its repeats")
+	return first.id(mine.Digest)
+}
+
+// id gives the ID of the job that the key made, for a request with that digest.
+func (k *keyDocument) id(digest string) (string, error) {
+	if k.Digest != digest {
+		return "", remedy.Wrapf(fmt.Errorf("%w, which made job %s", ErrKeyReused, k.Job), "give every request a key of its own, and the same one only to its repeats")
 	}
-	return first.Job, CheckID(first.Job)
+	return k.Job, CheckID(k.Job)
 }
 
 // job makes the first revision, and the hash that requests are compared by.

@@ -179,9 +179,21 @@ func testIdempotencyKey(t *testing.T, objects objectstore.Store) {
 	if again.ID != first.ID || string(again.Spec) != string(first.Spec) {
 		t.Errorf("the repeat made %s with spec %s", again.ID, again.Spec)
 	}
-	_, err := s.Create(t.Context(), jobs.New{Kind: "test", Spec: 1, Request: "today", IdempotencyKey: "k"})
-	if !errors.Is(err, jobs.ErrKeyReused) || remedy.Of(err) == "" {
-		t.Errorf("the key with another request: %v", err)
+	today := jobs.New{Kind: "test", Spec: 1, Request: "today", IdempotencyKey: "k"}
+	_, err := s.Create(t.Context(), today)
+	_, repeatErr := s.Repeated(t.Context(), today)
+	for _, err := range []error{err, repeatErr} {
+		if !errors.Is(err, jobs.ErrKeyReused) || remedy.Of(err) == "" {
+			t.Errorf("the key with another request: %v", err)
+		}
+	}
+	today.Request, today.IdempotencyKey = "yesterday", "l"
+	if _, err := s.Repeated(t.Context(), today); !errors.Is(err, jobs.ErrNotFound) {
+		t.Errorf("no such key: %v", err)
+	}
+	today.IdempotencyKey = "k"
+	if j, err := s.Repeated(t.Context(), today); err != nil || j.ID != first.ID {
+		t.Errorf("the repeat is %v, %v", j, err)
 	}
 	id := jobs.NewID()
 	if a, b := create(t, s, jobs.New{ID: id}), create(t, s, jobs.New{ID: id}); a.ID != id || b.Nonce != a.Nonce {

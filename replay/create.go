@@ -24,6 +24,16 @@ type CreateOptions struct {
 // that replays it. Whatever is wrong is refused before anything is written,
 // wherever it is. The job runs when a worker finds it.
 func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
+	n := jobs.New{
+		Kind: Kind, Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
+		Spec: spec, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
+	}
+	if opts.IdempotencyKey != "" { // what the first one wrote since must not refuse its repeat
+		job, err := s.opts.Jobs.Repeated(ctx, n)
+		if !errors.Is(err, jobs.ErrNotFound) {
+			return job, err
+		}
+	}
 	frozen, err := s.Resolve(ctx, &spec)
 	if err != nil {
 		return nil, err
@@ -32,13 +42,11 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	if err != nil {
 		return nil, err
 	}
-	job, err := s.opts.Jobs.Create(ctx, jobs.New{
-		Kind: Kind, Target: target.Key, Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
-		Spec: spec, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
-		Files: func(ctx context.Context, _ string, files objectstore.Store) error {
-			return writeFrozen(ctx, files, frozen)
-		},
-	})
+	n.Target = target.Key
+	n.Files = func(ctx context.Context, _ string, files objectstore.Store) error {
+		return writeFrozen(ctx, files, frozen)
+	}
+	job, err := s.opts.Jobs.Create(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("create replay: %w", err)
 	}

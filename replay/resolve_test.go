@@ -136,16 +136,21 @@ func TestCreate(t *testing.T) {
 		t.Errorf("plan %+v, %v", frozen, err)
 	}
 	s.put("shop:orders", made(at(time.Hour), "OrderPaid", "a", 3))
+	s.sink.refuse = errors.New("the target is not as it was")
 	same, err := s.svc.Create(t.Context(), spec, opts)
 	if err != nil || same.ID != job.ID {
 		t.Errorf("again: %v, %v", same, err)
 	}
+	s.sink.refuse = nil
 	if again, err := s.svc.Plan(t.Context(), job.ID); err != nil || again.Events != frozen.Events {
 		t.Errorf("the plan changed: %+v, %v", again, err)
 	}
 	spec.Limit = 1
 	if _, err := s.svc.Create(t.Context(), spec, opts); !errors.Is(err, jobs.ErrKeyReused) {
 		t.Errorf("another request: %v", err)
+	}
+	if _, err := s.svc.Create(t.Context(), spec, replay.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	if o := s.sink.checked[len(s.sink.checked)-1]; o.Whole {
 		t.Error("a limit leaves it whole")
