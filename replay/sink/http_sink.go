@@ -80,6 +80,9 @@ func newHTTPSink(config *Config, o httpOptions, signer *signer, opening *replay.
 // Position implements replay.Sink: the target keeps none.
 func (*httpSink) Position(context.Context) (replay.Position, error) { return replay.Position{}, nil }
 
+// WantsKeys implements replay.Keyer.
+func (*httpSink) WantsKeys() bool { return true }
+
 // Close implements replay.Sink.
 func (s *httpSink) Close() error {
 	s.client.CloseIdleConnections()

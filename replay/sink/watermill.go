@@ -76,6 +76,9 @@ func (*brokerSink) Position(context.Context) (replay.Position, error) {
 	return replay.Position{}, nil
 }
 
+// WantsKeys implements replay.Keyer.
+func (*brokerSink) WantsKeys() bool { return true }
+
 // Close implements replay.Sink.
 func (s *brokerSink) Close() error {
 	if s.publisher == nil {
