@@ -1,0 +1,110 @@
+package projection
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// Event is an event as functions in Go see it. Its texts are what the columns
+// of the relation events hold: empty where the event has no such attribute, where
+// that is not valid UTF-8, or where it is longer than 1024 bytes (but for the
+// payload, which may be).
+type Event struct {
+	Stream      string
+	Incarnation int
+	ID          event.ID
+
+	EventID       string
+	Type          string
+	Tenant        string
+	AggregateType string
+	AggregateID   string
+	// Version is the aggregate's version; !HasVersion when the event has none.
+	Version       int64
+	HasVersion    bool
+	OccurredAt    time.Time // UTC, microseconds; the ID's time where the event has none
+	CorrelationID string
+	CausationID   string
+	SchemaVersion string
+	Payload       string
+
+	// Fields are the event's fields, byte for byte. They are valid only until the
+	// function returns.
+	Fields []event.Field
+}
+
+// Decode reads the payload, JSON, into v.
+func (e *Event) Decode(v any) error {
+	if err := json.Unmarshal([]byte(e.Payload), v); err != nil {
+		return fmt.Errorf("payload: %w", err)
+	}
+	return nil
+}
+
+// maxText is the longest text of a column but for the payload's, in bytes.
+const maxText = 1024
+
+// Source of Events: Reader makes them of what archives and tails give. It is not
+// safe for concurrent use.
+type Reader struct {
+	text []byte
+	ends [event.NumAttributes]int
+}
+
+// Read fills e with an event of a stream. Only e.Fields share memory with what
+// it is given.
+func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Event, env *event.Envelope) {
+	r.text = r.text[:0]
+	for a := range event.NumAttributes {
+		if value, ok := env.Get(a); ok && a != event.Version && a != event.OccurredAt &&
+			(a == event.Payload || len(value) <= maxText) && utf8.Valid(value) {
+			r.text = append(r.text, value...)
+		}
+		r.ends[a] = len(r.text)
+	}
+	all := string(r.text) // one allocation for all of them
+	part := func(a event.Attribute) string {
+		if a == 0 {
+			return all[:r.ends[a]]
+		}
+		return all[r.ends[a-1]:r.ends[a]]
+	}
+	*e = Event{
+		Stream: stream, Incarnation: incarnation, ID: from.ID,
+		EventID: part(event.EventID), Type: part(event.Type), Tenant: part(event.Tenant),
+		AggregateType: part(event.AggregateType), AggregateID: part(event.AggregateID),
+		CorrelationID: part(event.CorrelationID), CausationID: part(event.CausationID),
+		SchemaVersion: part(event.SchemaVersion), Payload: part(event.Payload),
+		Fields: from.Fields,
+	}
+	e.Version, e.HasVersion = env.AggregateVersion()
+	if micros, ok := env.Time(from.ID); ok {
+		e.OccurredAt = time.UnixMicro(micros).UTC()
+	}
+}
+
+// Clone returns a copy that shares no memory with e.
+func (e *Event) Clone() Event {
+	c := *e
+	whole := event.Event{Fields: e.Fields}
+	c.Fields = whole.Clone().Fields
+	return c
+}
+
+// Aggregate gives the aggregate that the event is about: tenant, type and ID, as
+// a text that no other aggregate has.
+func (e *Event) Aggregate() string {
+	var b strings.Builder
+	b.Grow(len(e.Tenant) + len(e.AggregateType) + len(e.AggregateID) + 2)
+	b.WriteString(e.Tenant)
+	b.WriteByte(0)
+	b.WriteString(e.AggregateType)
+	b.WriteByte(0)
+	b.WriteString(e.AggregateID)
+	return b.String()
+}

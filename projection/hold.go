@@ -1,0 +1,277 @@
+package projection
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/reservoirhq/reservoir/internal/remedy"
+)
+
+// Claim says who wants to hold a projection.
+type Claim struct {
+	// Worker is another text in every process.
+	Worker string
+	Kind   HolderKind
+	// TTL is how long the holder stays one without a write: it renews three times
+	// as often.
+	TTL time.Duration
+}
+
+// Hold is the right to write to a projection's table, as long as nobody has taken
+// it away. One goroutine uses it.
+type Hold struct {
+	store *Store
+	claim Claim
+	doc   *Document // as last written, with what is to be written next
+	ended bool
+}
+
+// Acquire makes a worker the holder of a projection, with the next epoch; a
+// document that is not there is made. The error wraps ErrHeld while another
+// worker is: one that has written within its TTL, as far as this Store has
+// looked. A rebuild does not wait for a projector.
+//
+// What was in flight (Document.Pending) must then be settled first: kill what
+// still runs at ClickHouse, look what is there, and call Settle.
+func (s *Store) Acquire(ctx context.Context, name string, claim Claim) (*Hold, error) {
+	if claim.Worker == "" || claim.TTL <= 0 {
+		return nil, fmt.Errorf("projection %s: a holder needs a name and a time", name)
+	}
+	d, err := s.revise(ctx, name, func(d *Document) error {
+		if !s.free(d, claim) {
+			return fmt.Errorf("projection %s: %w: %s %s", name, ErrHeld, d.Holder.Kind, d.Holder.Worker)
+		}
+		d.Epoch++
+		d.Holder = &Holder{Worker: claim.Worker, Kind: claim.Kind, Renewed: now(), TTL: claim.TTL}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Hold{store: s, claim: claim, doc: d}, nil
+}
+
+// free says whether a document may be taken for a claim now.
+func (s *Store) free(d *Document, claim Claim) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.Holder == nil || d.Holder.Worker == claim.Worker {
+		delete(s.seen, d.Name)
+		return true
+	}
+	last, ok := s.seen[d.Name]
+	if !ok || last.epoch != d.Epoch || last.beat != d.Holder.Beat {
+		last = sighting{d.Epoch, d.Holder.Beat, time.Now()}
+		s.seen[d.Name] = last
+	}
+	if claim.Kind == Rebuilder && d.Holder.Kind == Projector {
+		return true
+	}
+	return time.Since(last.since) >= d.Holder.TTL
+}
+
+// Document returns the document as it is held: a copy, with what was settled.
+func (h *Hold) Document() *Document { return h.doc.clone() }
+
+// write writes the document with a change. Where somebody who is no holder has
+// changed it meanwhile, both changes hold. Unless the error is one of change, the
+// Hold has ended: whether the write arrives cannot be known.
+func (h *Hold) write(ctx context.Context, change func(*Document) error) error {
+	if h.ended {
+		return fmt.Errorf("projection %s: %w", h.doc.Name, ErrFenced)
+	}
+	nonce := rand.Text()
+	for base := h.doc; ; {
+		next := base.clone()
+		if err := change(next); err != nil {
+			return err
+		}
+		next.Nonce, next.UpdatedAt = nonce, now()
+		if next.Holder != nil {
+			next.Holder.Beat++
+			next.Holder.Renewed = next.UpdatedAt
+		}
+		err := h.store.put(ctx, next)
+		if err == nil {
+			h.doc = next
+			return nil
+		}
+		if base, err = h.rebase(ctx, nonce, err); err != nil {
+			h.ended = true
+			return fmt.Errorf("projection %s: %w", h.doc.Name, errors.Join(ErrFenced, err))
+		}
+		if base.Nonce == nonce { // an earlier try arrived late
+			h.doc = base
+			return nil
+		}
+	}
+}
+
+// rebase reads the document again after a write that failed, and gives it what
+// the holder had settled and not yet written.
+func (h *Hold) rebase(ctx context.Context, nonce string, failure error) (*Document, error) {
+	if !errors.Is(failure, errChanged) {
+		return nil, failure
+	}
+	there, err := h.store.get(ctx, h.doc.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case there.Nonce == nonce:
+		return there, nil
+	case there.Epoch != h.doc.Epoch || there.Holder == nil || there.Holder.Beat != h.doc.Holder.Beat:
+		return nil, errChanged
+	}
+	there.Live, there.Batch, there.Pending, there.Damaged = h.doc.Live, h.doc.Batch, h.doc.Pending, h.doc.Damaged
+	return there, nil
+}
+
+// Renew tells others that the holder is alive, and writes what was settled.
+func (h *Hold) Renew(ctx context.Context) error {
+	return h.write(ctx, func(*Document) error { return nil })
+}
+
+// Intend announces the next batch, before anything of it is sent; what was
+// settled is written with it. Its number is that after Document.Batch; base and
+// rows are as Pending has them. When Intend fails, nothing may be sent.
+//
+// It is an error to announce a batch while another one is in flight, with
+// positions that go back, or of a table that is damaged.
+func (h *Hold) Intend(ctx context.Context, next Pending) error {
+	return h.write(ctx, func(d *Document) error {
+		switch {
+		case d.Live.Generation == 0:
+			return fmt.Errorf("projection %s: %w", d.Name, ErrNotBuilt)
+		case d.Damaged != "":
+			return damagedError(d)
+		case d.Pending != nil:
+			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, d.Pending.Batch)
+		case next.Batch != d.Batch+1:
+			return fmt.Errorf("projection %s: batch %d cannot follow batch %d", d.Name, next.Batch, d.Batch)
+		}
+		for stream, to := range next.Positions {
+			if from, ok := d.Live.Positions[stream]; ok && to.Compare(from) < 0 {
+				return fmt.Errorf("projection %s: stream %q goes back from %v to %v", d.Name, stream, from, to)
+			}
+		}
+		pending := next
+		pending.Positions = maps.Clone(next.Positions)
+		d.Pending = &pending
+		return nil
+	})
+}
+
+// Settle says what became of the batch in flight: it is in the table as a whole,
+// or there is nothing of it. It is written with the next write of the Hold; until
+// then whoever takes over settles the batch anew. Without a batch in flight
+// nothing happens.
+func (h *Hold) Settle(done bool) {
+	if h.doc.Pending == nil {
+		return
+	}
+	d := h.doc.clone()
+	if done {
+		if d.Live.Positions == nil {
+			d.Live.Positions = make(map[string]Position)
+		}
+		maps.Copy(d.Live.Positions, d.Pending.Positions)
+		d.Batch = d.Pending.Batch
+	}
+	d.Pending = nil
+	h.doc = d
+}
+
+// HandOver makes another generation the live one: its table has the live name
+// already. batch is the highest number of a chunk or batch in it. The one that
+// was live is kept under the name of table until it may be dropped; table is
+// empty where there was none. It is one write: readers of the document see the
+// old positions with the old generation or the new with the new.
+func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, table string, keep time.Duration, by string) error {
+	return h.write(ctx, func(d *Document) error {
+		switch {
+		case d.Pending != nil:
+			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, d.Pending.Batch)
+		case next.Generation == 0 || next.Generation > d.LastGeneration:
+			return fmt.Errorf("projection %s: generation %d was never given out", d.Name, next.Generation)
+		case next.Generation == d.Live.Generation:
+			return nil // done before, and its answer was lost
+		case d.Live.Generation != 0 && table == "":
+			return fmt.Errorf("projection %s: where is the table of generation %d?", d.Name, d.Live.Generation)
+		}
+		d.retire(table, keep)
+		d.Live, d.Batch, d.Damaged = next, batch, ""
+		d.Live.Positions, d.Live.LiveAt = maps.Clone(next.Positions), now()
+		d.log(HistoryEntry{Time: now(), What: "live", Generation: next.Generation, By: by})
+		return nil
+	})
+}
+
+// retire puts the live generation among the previous ones, under a table's name.
+func (d *Document) retire(table string, keep time.Duration) {
+	if d.Live.Generation == 0 {
+		return
+	}
+	old := Previous{Generation: d.Live, Batch: d.Batch, Table: table, RetiredAt: now(), DropAfter: now().Add(keep), Damaged: d.Damaged}
+	d.Previous = slices.Insert(d.Previous, 0, old)
+}
+
+// RollBack makes a previous generation the live one again: its table has the live
+// name already, and that which was live has the name that it had. Its positions
+// are where it was left: it is fed from there, by a definition of its digest.
+func (h *Hold) RollBack(ctx context.Context, generation uint64, keep time.Duration, by string) error {
+	return h.write(ctx, func(d *Document) error {
+		if d.Pending != nil {
+			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, d.Pending.Batch)
+		}
+		if d.Live.Generation == generation {
+			return nil
+		}
+		i := slices.IndexFunc(d.Previous, func(p Previous) bool { return p.Generation.Generation == generation })
+		if i < 0 {
+			return fmt.Errorf("projection %s: generation %d is not kept", d.Name, generation)
+		}
+		back := d.Previous[i]
+		d.Previous = slices.Delete(d.Previous, i, i+1)
+		from := d.Live.Generation
+		d.retire(back.Table, keep)
+		d.Live, d.Batch, d.Damaged = back.Generation, back.Batch, back.Damaged
+		d.Live.LiveAt = now()
+		d.log(HistoryEntry{Time: now(), What: "rolled_back", Generation: generation, By: by, Message: fmt.Sprintf("from generation %d", from)})
+		return nil
+	})
+}
+
+// Damage notes why the live table cannot be trusted any more. Nothing is written
+// to it until another generation is live.
+func (h *Hold) Damage(ctx context.Context, reason, by string) error {
+	return h.write(ctx, func(d *Document) error {
+		if d.Damaged != "" {
+			return nil
+		}
+		d.Damaged = clip(reason)
+		d.log(HistoryEntry{Time: now(), What: "damaged", Generation: d.Live.Generation, By: by, Message: reason})
+		return nil
+	})
+}
+
+// Release gives the hold back, with what was settled. The Hold has ended then.
+func (h *Hold) Release(ctx context.Context) error {
+	err := h.write(ctx, func(d *Document) error {
+		d.Holder = nil
+		return nil
+	})
+	h.ended = true
+	return err
+}
+
+// ErrDamaged is wrapped where the live table cannot be trusted any more.
+var ErrDamaged = errors.New("the table is damaged")
+
+func damagedError(d *Document) error {
+	return remedy.Wrapf(fmt.Errorf("projection %s: %w: %s", d.Name, ErrDamaged, d.Damaged), "rebuild it: reservoir rebuild create %s", d.Name)
+}

@@ -1,0 +1,219 @@
+package projection
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/reservoirhq/reservoir/internal/remedy"
+)
+
+// Row is a row of a table: values by column. A column that is left out has its
+// default. What a value may be is said at Block.
+type Row map[string]any
+
+// Mapper makes rows of one event. It must depend on the event alone: the same
+// event gives the same rows, whenever and wherever. An error says that the event
+// cannot be used.
+type Mapper func(e *Event) ([]Row, error)
+
+// Function is a named function of a Registry, made by NewMap or NewFold.
+type Function struct {
+	name   string
+	mapper Mapper
+	folder Folder
+}
+
+// NewMap names a function for projections of kind map. Any number of goroutines
+// call it at once.
+func NewMap(name string, f Mapper) Function { return Function{name: name, mapper: f} }
+
+// Folds are the functions of a projection of kind fold: they take the events of
+// an aggregate to a state, one after the other, and the state to rows. They must
+// depend on their arguments alone. Any number of goroutines call them at once,
+// for different aggregates.
+type Folds[S any] struct {
+	// Key tells which aggregate an event is about; an empty key says that it is
+	// about none. Default: (*Event).Aggregate, none without an aggregate ID.
+	Key func(e *Event) string
+	// Init makes the state before the first event; default: the zero S.
+	Init func() S
+	// Apply returns the state after an event, which may be the given one, changed.
+	// An error says that the event cannot be used; the state it was given must not
+	// have been changed then.
+	Apply func(state S, e *Event) (S, error)
+	// Rows makes the rows of an aggregate. They replace those that were made of
+	// its earlier states, by the key of the table: rows that were there once must
+	// not be left out later.
+	Rows func(key string, state S) ([]Row, error)
+	// Encode and Decode write and read a state, exactly; default: as JSON.
+	Encode func(state S) ([]byte, error)
+	Decode func(text []byte) (S, error)
+}
+
+// Folder is a Folds without its type.
+type Folder interface {
+	Key(e *Event) string
+	Init() any
+	Apply(state any, e *Event) (any, error)
+	Rows(key string, state any) ([]Row, error)
+	Codec
+}
+
+// Codec writes and reads states.
+type Codec interface {
+	Encode(state any) ([]byte, error)
+	Decode(text []byte) (any, error)
+}
+
+// NewFold names functions for projections of kind fold.
+func NewFold[S any](name string, f Folds[S]) Function {
+	return Function{name: name, folder: &folder[S]{f}}
+}
+
+// folder fills in the defaults of a Folds and takes away its type.
+type folder[S any] struct{ f Folds[S] }
+
+func (f *folder[S]) Key(e *Event) string {
+	switch {
+	case f.f.Key != nil:
+		return f.f.Key(e)
+	case e.AggregateID == "":
+		return ""
+	default:
+		return e.Aggregate()
+	}
+}
+
+func (f *folder[S]) Init() any {
+	if f.f.Init == nil {
+		var zero S
+		return zero
+	}
+	return f.f.Init()
+}
+
+func (f *folder[S]) Apply(state any, e *Event) (any, error) {
+	s, err := f.typed(state)
+	if err != nil {
+		return nil, err
+	}
+	return f.f.Apply(s, e)
+}
+
+func (f *folder[S]) Rows(key string, state any) ([]Row, error) {
+	s, err := f.typed(state)
+	if err != nil {
+		return nil, err
+	}
+	return f.f.Rows(key, s)
+}
+
+func (f *folder[S]) Encode(state any) ([]byte, error) {
+	s, err := f.typed(state)
+	if err != nil {
+		return nil, err
+	}
+	if f.f.Encode != nil {
+		return f.f.Encode(s)
+	}
+	return json.Marshal(s)
+}
+
+func (f *folder[S]) Decode(text []byte) (any, error) {
+	if f.f.Decode != nil {
+		return f.f.Decode(text)
+	}
+	var s S
+	err := json.Unmarshal(text, &s)
+	return s, err
+}
+
+// typed gives a state its type back. A nil is the zero state of an S that is an
+// interface.
+func (f *folder[S]) typed(state any) (S, error) {
+	s, ok := state.(S)
+	if !ok && state != nil {
+		return s, fmt.Errorf("a state is a %T, not a %T", state, s)
+	}
+	return s, nil
+}
+
+// Registry holds functions by their names. A nil Registry has none.
+type Registry struct{ functions map[string]Function }
+
+// NewRegistry makes a Registry. Its error joins what is wrong: a name that is
+// there twice, or cannot be one, and functions that are missing.
+func NewRegistry(functions ...Function) (*Registry, error) {
+	r := &Registry{make(map[string]Function)}
+	var errs []error
+	for _, f := range functions {
+		if !goodName(f.name) {
+			errs = append(errs, fmt.Errorf("function %q: it cannot be a name: %s", f.name, wantName))
+		}
+		if _, twice := r.functions[f.name]; twice {
+			errs = append(errs, fmt.Errorf("function %q: it is there twice", f.name))
+		}
+		if err := f.complete(); err != nil {
+			errs = append(errs, fmt.Errorf("function %q: %w", f.name, err))
+		}
+		r.functions[f.name] = f
+	}
+	return r, errors.Join(errs...)
+}
+
+// complete says whether everything is there that has no default.
+func (f *Function) complete() error {
+	if f.folder == nil && f.mapper == nil {
+		return errors.New("it is nil")
+	}
+	if whole, ok := f.folder.(interface{ complete() error }); ok {
+		return whole.complete()
+	}
+	return nil
+}
+
+func (f *folder[S]) complete() error {
+	switch {
+	case f.f.Apply == nil || f.f.Rows == nil:
+		return errors.New("a fold needs Apply and Rows")
+	case (f.f.Encode == nil) != (f.f.Decode == nil):
+		return errors.New("a fold needs both of Encode and Decode, or neither")
+	default:
+		return nil
+	}
+}
+
+func (f *Function) kind() Kind {
+	if f.folder != nil {
+		return Fold
+	}
+	return Map
+}
+
+// check says whether there is the function that a definition names.
+func (r *Registry) check(d *Definition, bad func(field, remedy, format string, args ...any)) {
+	f, ok := r.functions[d.Function]
+	if !ok {
+		remedy := didYouMean(d.Function, maps.Keys(r.functions))
+		if remedy == "" {
+			remedy = "build a binary that has it: docs/projections.md"
+		}
+		bad("function", remedy, "this program has no function %q", d.Function)
+		return
+	}
+	if f.kind() != d.Kind {
+		bad("function", "set kind to "+string(f.kind()), "%q is a function for %s, not for %s", d.Function, f.kind(), d.Kind)
+	}
+}
+
+// function returns the function of a definition.
+func (r *Registry) function(d *Definition) (Function, error) {
+	f, ok := r.functions[d.Function]
+	if !ok || f.kind() != d.Kind {
+		return Function{}, remedy.Wrap(fmt.Errorf("projection %s: this program has no function %q for %s", d.Name, d.Function, d.Kind),
+			"build a binary that has it: docs/projections.md")
+	}
+	return f, nil
+}

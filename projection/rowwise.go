@@ -1,0 +1,147 @@
+package projection
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/reservoirhq/reservoir/chstore"
+)
+
+// TablePlaceholder stands for the table in checks and in the SELECT of a
+// dependent.
+const TablePlaceholder = "{table}"
+
+// fault is what is wrong at a line of a statement.
+type fault struct {
+	line   int // from 0
+	what   string
+	remedy string
+}
+
+// rowWise finds what makes a SELECT more than a function of each event by
+// itself, as far as its words tell; the engine is asked for the rest.
+func rowWise(text string) []fault {
+	c := &rowWiseCheck{tokens: tokens(text)}
+	if len(c.tokens) == 0 || !c.tokens[0].is("SELECT") && !c.tokens[0].is("WITH") {
+		return []fault{{what: "it is no SELECT", remedy: "write SELECT … FROM " + chstore.EventsRelation}}
+	}
+	c.levels = []level{{}}
+	for i := range c.tokens {
+		c.step(i)
+	}
+	if !c.reads && len(c.found) == 0 {
+		c.found = append(c.found, fault{what: "it does not read " + chstore.EventsRelation, remedy: "write SELECT … FROM " + chstore.EventsRelation})
+	}
+	return c.found
+}
+
+// level is a pair of parentheses.
+type level struct {
+	query bool // holds a SELECT
+}
+
+type rowWiseCheck struct {
+	tokens []token
+	levels []level
+	reads  bool // FROM events was seen
+	found  []fault
+}
+
+func (c *rowWiseCheck) fault(i int, remedy, format string, args ...any) {
+	c.found = append(c.found, fault{c.tokens[i].line, fmt.Sprintf(format, args...), remedy})
+}
+
+// at returns a token, or none beyond the ends.
+func (c *rowWiseCheck) at(i int) token {
+	if i < 0 || i >= len(c.tokens) {
+		return token{kind: symbolToken}
+	}
+	return c.tokens[i]
+}
+
+const eventAlone = "each row is made of one event: rows of several events are what SummingMergeTree, AggregatingMergeTree, a dependent table or a fold are for"
+
+func (c *rowWiseCheck) step(i int) {
+	t := c.tokens[i]
+	here := &c.levels[len(c.levels)-1]
+	switch {
+	case t.symbol("("):
+		c.levels = append(c.levels, level{})
+		return
+	case t.symbol(")"):
+		if len(c.levels) > 1 {
+			c.levels = c.levels[:len(c.levels)-1]
+		}
+		return
+	case t.symbol(";"):
+		c.fault(i, "remove it and what follows", "it is one statement, without a semicolon")
+		return
+	}
+	if t.kind != wordToken || c.at(i-1).symbol(".") || c.at(i-1).is("AS") {
+		return
+	}
+	if t.is("SELECT") {
+		c.query(i, here)
+		return
+	}
+	if here.query {
+		c.clause(i)
+	}
+}
+
+// query looks where a SELECT begins.
+func (c *rowWiseCheck) query(i int, here *level) {
+	switch before := c.at(i - 1); {
+	case here.query:
+		c.fault(i, "write one SELECT, or two projections", "it is more than one SELECT")
+	case before.symbol("(") && !c.at(i-2).is("FROM"):
+		c.fault(i, "read other tables with dictGet, and nest only as FROM (SELECT …)", "a subquery that is not what FROM reads")
+	}
+	here.query = true
+}
+
+// clause looks at a word of a query.
+func (c *rowWiseCheck) clause(i int) {
+	t, next := c.tokens[i], c.at(i+1)
+	switch {
+	case t.is("FROM"):
+		c.from(i)
+	case t.is("JOIN") && !c.at(i-1).is("ARRAY"):
+		c.fault(i, "read other tables with dictGet", "JOIN: rows must depend on the event alone")
+	case (t.is("GROUP") || t.is("ORDER")) && next.is("BY"):
+		c.fault(i, eventAlone, "%s BY", strings.ToUpper(t.text))
+	case t.is("HAVING") || t.is("QUALIFY"):
+		c.fault(i, "use WHERE; "+eventAlone, "%s", strings.ToUpper(t.text))
+	case t.is("DISTINCT") && (c.at(i-1).is("SELECT") || c.at(i-1).symbol("(")):
+		c.fault(i, eventAlone, "DISTINCT")
+	case (t.is("LIMIT") || t.is("OFFSET")) && (next.kind == numberToken || next.kind == wordToken && !next.is("FROM")):
+		c.fault(i, eventAlone, "%s", strings.ToUpper(t.text))
+	case t.is("OVER") && c.at(i-1).symbol(")"):
+		c.fault(i, eventAlone, "OVER: a window function")
+	case t.is("FORMAT") && next.kind == wordToken && c.at(i+2).text == "":
+		c.fault(i, "remove it", "FORMAT")
+	case t.is("SETTINGS") && c.at(i+2).symbol("="):
+		c.fault(i, "remove it: Reservoir sends the settings", "SETTINGS")
+	}
+}
+
+// from looks at what FROM reads.
+func (c *rowWiseCheck) from(i int) {
+	switch next := c.at(i + 1); {
+	case next.symbol("("):
+	case next.is(chstore.EventsRelation) || next.kind == identToken && trimQuotes(next.text) == chstore.EventsRelation:
+		c.reads = true
+		if after := c.at(i + 2); after.symbol(",") || after.symbol(".") {
+			c.fault(i+1, "read "+chstore.EventsRelation+" alone", "FROM reads more than that")
+		}
+	default:
+		c.fault(i, "write FROM "+chstore.EventsRelation+"; read other tables with dictGet", "it reads %.60q", next.text)
+	}
+}
+
+func trimQuotes(text string) string {
+	if len(text) < 2 {
+		return text
+	}
+	return text[1 : len(text)-1]
+}
