@@ -1,0 +1,162 @@
+package chstore
+
+import (
+	"fmt"
+	"math"
+	"unicode/utf8"
+
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// blockTable is the name under which a block travels with its statement.
+const blockTable = "_reservoir_block"
+
+// occurredMicros is the column of a block that holds occurred_at as a number: the
+// client's own times end in 2262.
+const occurredMicros = "_occurred_us"
+
+// maxText bounds the bytes of a text attribute but the payload, as in the archive.
+const maxText = 1024
+
+// Block is a run of events in columns, ready to be sent along with a statement as the
+// relation events. It is built, used and Reset by one goroutine.
+type Block struct {
+	table   *ext.Table
+	columns []column.Interface
+
+	event event.Event
+	env   event.Envelope
+	// What AppendRow is given are pointers to these: that costs no allocation.
+	stream, text []byte
+	number       uint64
+	incarnation  uint32
+	version      int64
+	micros       int64
+	empty        []byte
+	bytes        int
+}
+
+// NewBlock returns an empty Block.
+func NewBlock() (*Block, error) {
+	var defs []func(*ext.Table) error
+	for _, c := range EventColumns() {
+		if c.Name == "occurred_at" {
+			c = Column{Name: occurredMicros, Type: "Int64"}
+		}
+		defs = append(defs, ext.Column(c.Name, column.Type(c.Type)))
+	}
+	table, err := ext.NewTable(blockTable, defs...)
+	if err != nil {
+		return nil, fmt.Errorf("make a block of events: %w", err)
+	}
+	return &Block{table: table, columns: table.Block().Columns, empty: []byte{}}, nil
+}
+
+// Len returns the number of events.
+func (b *Block) Len() int { return b.columns[0].Rows() }
+
+// Bytes returns about how much memory the events take.
+func (b *Block) Bytes() int { return b.bytes }
+
+// Reset empties the block and keeps its memory.
+func (b *Block) Reset() {
+	for _, c := range b.columns {
+		c.Reset()
+	}
+	b.bytes = 0
+}
+
+// Append adds the events of a batch. x finds their envelopes, as it did for the
+// archive. After an error the block must be Reset.
+func (b *Block) Append(stream string, incarnation int, batch *event.Batch, x *event.Extractor) error {
+	if incarnation < 0 || int64(incarnation) > math.MaxUint32 {
+		return fmt.Errorf("add events to a block: incarnation %d is out of range", incarnation)
+	}
+	b.stream, b.incarnation = append(b.stream[:0], stream...), uint32(incarnation)
+	for i := range batch.Len() {
+		batch.Event(i, &b.event)
+		x.Extract(&b.event, &b.env)
+		if err := b.append(b.event.ID, &b.env); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AppendEvent adds one event with the envelope that it is to have, such as one that an
+// upcaster has changed.
+func (b *Block) AppendEvent(stream string, incarnation int, id event.ID, env *event.Envelope) error {
+	if incarnation < 0 || int64(incarnation) > math.MaxUint32 {
+		return fmt.Errorf("add an event to a block: incarnation %d is out of range", incarnation)
+	}
+	b.stream, b.incarnation = append(b.stream[:0], stream...), uint32(incarnation)
+	return b.append(id, env)
+}
+
+// rowOverhead is about what the fixed columns and the offsets of a row take.
+const rowOverhead = 64 + 16*10
+
+func (b *Block) append(id event.ID, env *event.Envelope) error {
+	b.bytes += rowOverhead + len(b.stream)
+	at := 0
+	add := func(v any) error {
+		err := b.columns[at].AppendRow(v)
+		at++
+		return err
+	}
+	text := func(a event.Attribute) error {
+		b.text = b.value(env, a)
+		b.bytes += len(b.text)
+		return add(&b.text)
+	}
+	b.number = id.Ms
+	if err := firstError(add(&b.stream), add(&b.incarnation), add(&b.number)); err != nil {
+		return fmt.Errorf("add an event to a block: %w", err)
+	}
+	b.number = id.Seq
+	if err := firstError(add(&b.number), text(event.EventID), text(event.Type), text(event.Tenant),
+		text(event.AggregateType), text(event.AggregateID), b.appendVersion(env, add), b.appendTime(id, env, add), text(event.CorrelationID),
+		text(event.CausationID), text(event.SchemaVersion), text(event.Payload)); err != nil {
+		return fmt.Errorf("add an event to a block: %w", err)
+	}
+	return nil
+}
+
+func (b *Block) appendVersion(env *event.Envelope, add func(any) error) error {
+	version, ok := env.AggregateVersion()
+	if !ok {
+		return add(nil)
+	}
+	b.version = version
+	return add(&b.version)
+}
+
+// value returns a text attribute as a column of an archived segment holds it.
+func (b *Block) value(env *event.Envelope, a event.Attribute) []byte {
+	value, ok := env.Get(a)
+	if !ok || a != event.Payload && len(value) > maxText || !utf8.Valid(value) {
+		return b.empty
+	}
+	return value
+}
+
+func (b *Block) appendTime(id event.ID, env *event.Envelope, add func(any) error) error {
+	micros, ok := env.Time(id)
+	if !ok {
+		micros = 0
+	}
+	b.micros = micros
+	return add(&b.micros)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

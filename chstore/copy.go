@@ -1,0 +1,134 @@
+package chstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// ErrUnproved is wrapped when a table does not hold the rows that were put into it.
+var ErrUnproved = errors.New("rows are not all there")
+
+// Pour adds all rows of a staging table (see TableSpec.Staging) to a table that adds
+// rows up, and proves it by Added. Into must be freshly made: on any error drop it, make
+// it again and pour again.
+func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string, progress func(Progress)) (rows uint64, err error) {
+	rows, err = s.Rows(ctx, staging)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.exec(ctx, &statement{
+		what: "pour", doing: "pour " + staging.Name + " into " + into.Name, settings: manyBlocks(), progress: progress,
+		text: "INSERT INTO " + into.String() + " (" + Identifiers(columns) + ", " + Identifier(EventsColumn) + ") SELECT " +
+			Identifiers(columns) + ", toUInt64(1) FROM " + staging.String(),
+	}); err != nil {
+		return 0, err
+	}
+	added, err := s.Added(ctx, into)
+	if err == nil && added != rows {
+		err = fmt.Errorf("pour %s into %s: %w: %d of %d", staging.Name, into.Name, ErrUnproved, added, rows)
+	}
+	return rows, err
+}
+
+// CopyExcept copies the rows of a table that do not meet a condition into another one,
+// whose definition may differ, as one chunk. Rows of a table that keeps or replaces
+// rows get that chunk's number; those of one that adds rows up keep their count. The
+// rows are counted in both, so nobody may write to from meanwhile. On ErrUnproved, and
+// any other error, Clean the chunk (or make the table again) and copy again.
+func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string, except string, chunk uint64, progress func(Progress)) (rows uint64, err error) {
+	target, err := s.Inspect(ctx, to)
+	if err != nil {
+		return 0, err
+	}
+	list, lineage := Identifiers(columns), "toUInt64("+number(chunk)+")"
+	count, proof := "count()", "SELECT count() FROM "+to.String()+" WHERE "+Identifier(ChunkColumn)+" = "+number(chunk)
+	if target.Kind == Adding {
+		lineage = Identifier(EventsColumn)
+		count, proof = "sum("+lineage+")", "SELECT sum("+lineage+") FROM "+to.String()
+	}
+	source := from.String()
+	if target.Kind == Replacing {
+		source += " FINAL"
+	}
+	rest := " FROM " + source + " WHERE NOT ifNull(toBool((" + except + "\n)), false)"
+	if err := s.scan(ctx, &statement{what: "count", doing: "count what is carried over", text: "SELECT " + count + rest}, &rows); err != nil {
+		return 0, err
+	}
+	if err := s.exec(ctx, &statement{
+		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: manyBlocks(), progress: progress,
+		text: "INSERT INTO " + to.String() + " (" + list + ", " + Identifier(target.Kind.Lineage()) + ") SELECT " + list + ", " + lineage + rest,
+	}); err != nil {
+		return 0, err
+	}
+	var there uint64
+	if err := s.scan(ctx, &statement{what: "prove", doing: "count what was carried over", text: proof, settings: s.latest()}, &there); err != nil {
+		return 0, err
+	}
+	if there != rows && target.Kind != Replacing {
+		return there, fmt.Errorf("carry over %s into %s: %w: %d of %d", from.Name, to.Name, ErrUnproved, there, rows)
+	}
+	return rows, nil
+}
+
+// Clone makes the partitions of one table those of another one with the same
+// definition, in an instant and without copying data (hard links). It may be issued
+// again. Partitions that only to has are dropped. Lineage comes along: chunks of to are
+// then to be numbered beyond those of from.
+func (s *Store) Clone(ctx context.Context, from, to Table) error {
+	wanted, err := s.partitions(ctx, from)
+	if err != nil {
+		return err
+	}
+	there, err := s.partitions(ctx, to)
+	if err != nil {
+		return err
+	}
+	for _, id := range wanted {
+		if err := s.exec(ctx, &statement{
+			what: "clone", doing: "clone a partition of " + from.Name + " into " + to.Name,
+			text: "ALTER TABLE " + to.String() + " REPLACE PARTITION ID " + Literal(id) + " FROM " + from.String(),
+		}); err != nil {
+			return err
+		}
+	}
+	for _, id := range there {
+		if slices.Contains(wanted, id) {
+			continue
+		}
+		if err := s.exec(ctx, &statement{what: "clone", doing: "drop a partition of " + to.Name, text: "ALTER TABLE " + to.String() + " DROP PARTITION ID " + Literal(id)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) partitions(ctx context.Context, table Table) ([]string, error) {
+	if table.Database == "" {
+		table.Database = s.server.Database
+	}
+	var ids []string
+	err := s.query(ctx, &statement{
+		what: "partitions", doing: "list the partitions of " + table.Name,
+		text: "SELECT DISTINCT partition_id FROM system.parts WHERE active AND database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + " ORDER BY 1",
+	}, func(rows driver.Rows) error {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		return nil
+	})
+	return ids, err
+}
+
+// DeleteWhere deletes the rows that meet a condition and returns when they are gone.
+func (s *Store) DeleteWhere(ctx context.Context, table Table, condition string) error {
+	return s.exec(ctx, &statement{
+		what: "delete", doing: "delete rows of " + table.Name, settings: deletion(),
+		text: "DELETE FROM " + table.String() + s.onCluster() + " WHERE (" + condition + "\n)",
+	})
+}

@@ -1,0 +1,152 @@
+package chstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
+
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// Load says what to make of events and where to put it. One Load is one chunk: one
+// statement that makes one block, which is in the table as a whole or, per partition,
+// not at all.
+//
+// The statement is issued once. After an error that is not ErrDefinition or ErrData
+// nothing is known: Kill what still runs, then Prove how many rows of the chunk are
+// there. If that is not what the load is known to have written, Clean the chunk and load
+// it again with another Attempt.
+type Load struct {
+	Into Table
+	// Columns are those that Select gives, in its order.
+	Columns []string
+	// Select is the definition's SELECT … FROM events.
+	Select string
+	// Chunk is the number that the rows get. It is not used where rows are added up.
+	Chunk uint64
+	// Adding says that Into is a table that adds rows up: its rows get no chunk, but
+	// count themselves.
+	Adding bool
+	// Attempt is part of the deduplication token: the same statement with the same Attempt
+	// does not count twice where the table remembers the token. Raise it after Clean.
+	Attempt int
+	// Guard makes the statement write nothing when a row of this chunk or a later one is
+	// in the table already.
+	Guard bool
+	// Wide lets the statement use this many threads to read, and then more than one
+	// block: for whoever proves the load by its count alone. 0: one block.
+	Wide int
+	// Progress is called as the statement goes on, from one goroutine; over HTTP never.
+	Progress func(Progress)
+}
+
+// chunkTag is the part of a query ID that names a chunk.
+func chunkTag(chunk uint64) string { return "chunk/" + number(chunk) }
+
+// LoadFiles loads what Select makes of files that ClickHouse reads itself. It returns
+// how many rows of the chunk are in the table then, read back from it; where rows are
+// added up, 0. ErrNotPushable says that a Block is needed.
+func (s *Store) LoadFiles(ctx context.Context, source Source, load Load) (rows uint64, err error) {
+	relation, err := source.relation(s.readers())
+	if err != nil {
+		return 0, err
+	}
+	return s.load(ctx, relation, load, nil, source.secrets())
+}
+
+// LoadBlock is LoadFiles for events that are sent along. A where of "" takes them all.
+func (s *Store) LoadBlock(ctx context.Context, block *Block, where string, load Load) (rows uint64, err error) {
+	return s.load(ctx, blockRelation(where), load, []*ext.Table{block.table}, nil)
+}
+
+// readers is the cluster whose servers share the reading of files, or "".
+func (s *Store) readers() string { return s.config.Cluster }
+
+// blockRelation returns the SELECT that is the relation events of a Block.
+func blockRelation(where string) string {
+	columns := names(EventColumns())
+	for i, name := range columns {
+		if name == "occurred_at" {
+			columns[i] = "fromUnixTimestamp64Micro(" + occurredMicros + ", 'UTC') AS occurred_at"
+		}
+	}
+	return filtered("SELECT "+strings.Join(columns, ", ")+" FROM "+blockTable, event.Range{}, nil, where)
+}
+
+// over writes a SELECT over the relation events. The definition's text ends with a line
+// of its own, in case it ends with a comment.
+func over(relation, what, selection string) string {
+	return "WITH " + EventsRelation + " AS (" + relation + ")\nSELECT " + what + " FROM (\n" + trimSelect(selection) + "\n)"
+}
+
+// trimSelect drops what may end a statement.
+func trimSelect(text string) string { return strings.TrimRight(text, "; \t\r\n") }
+
+func (s *Store) load(ctx context.Context, relation string, load Load, tables []*ext.Table, secrets []string) (uint64, error) {
+	st := statement{
+		what:     chunkTag(load.Chunk),
+		doing:    fmt.Sprintf("load chunk %d into %s", load.Chunk, load.Into.Name),
+		text:     load.text(relation),
+		settings: s.loadSettings(load),
+		tables:   tables,
+		progress: load.Progress,
+		secrets:  secrets,
+	}
+	if err := s.exec(ctx, &st); err != nil {
+		return 0, err
+	}
+	if load.Adding {
+		return 0, nil
+	}
+	return s.Prove(ctx, load.Into, load.Chunk)
+}
+
+func (load *Load) text(relation string) string {
+	lineage, value := ChunkColumn, "toUInt64("+number(load.Chunk)+")"
+	if load.Adding {
+		lineage, value = EventsColumn, "toUInt64(1)"
+	}
+	text := "INSERT INTO " + load.Into.String() + " (" + Identifiers(load.Columns) + ", " + Identifier(lineage) + ")\n" +
+		over(relation, "*, "+value, load.Select)
+	if load.Guard && !load.Adding {
+		text += "\nWHERE (SELECT count() FROM " + load.Into.String() + " WHERE " + Identifier(ChunkColumn) + " >= " + number(load.Chunk) + ") = 0"
+	}
+	return text
+}
+
+func (s *Store) loadSettings(load Load) clickhouse.Settings {
+	settings := oneBlock()
+	settings["insert_deduplication_token"] = fmt.Sprintf("%s/%d/%d", s.job, load.Chunk, load.Attempt)
+	if load.Wide > 0 {
+		for name, value := range manyBlocks() {
+			settings[name] = value
+		}
+		settings["max_threads"], settings["max_insert_threads"] = load.Wide, load.Wide
+		delete(settings, "min_insert_block_size_rows")
+		delete(settings, "min_insert_block_size_bytes")
+		delete(settings, "max_insert_block_size")
+	}
+	return settings
+}
+
+// Count returns how many rows a SELECT makes of files.
+func (s *Store) Count(ctx context.Context, source Source, selection string) (rows uint64, err error) {
+	relation, err := source.relation(s.readers())
+	if err != nil {
+		return 0, err
+	}
+	err = s.scan(ctx, &statement{what: "count", doing: "count what the SELECT gives", text: over(relation, "count()", selection), secrets: source.secrets()}, &rows)
+	return rows, err
+}
+
+// CountBlock is Count for a Block.
+func (s *Store) CountBlock(ctx context.Context, block *Block, selection string) (rows uint64, err error) {
+	err = s.scan(ctx, &statement{
+		what: "count", doing: "count what the SELECT gives",
+		text: over(blockRelation(""), "count()", selection), tables: []*ext.Table{block.table},
+	}, &rows)
+	return rows, err
+}

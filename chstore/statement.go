@@ -1,0 +1,109 @@
+package chstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// statement is one statement on its way to the server.
+type statement struct {
+	what     string // becomes part of the query ID
+	doing    string // begins the error
+	text     string
+	settings clickhouse.Settings
+	tables   []*ext.Table
+	progress func(Progress)
+	secrets  []string // never to be shown
+}
+
+// Progress is how far a statement is.
+type Progress struct {
+	ReadRows, ReadBytes uint64
+	WrittenRows         uint64
+}
+
+const queryPrefix = "reservoir/"
+
+// queryID returns the ID of a new statement of the store's job.
+func (s *Store) queryID(what string) string {
+	return s.prefix(what) + rand.Text()[:8]
+}
+
+// prefix is what the IDs of all statements begin with that do what; all of the job's
+// for "".
+func (s *Store) prefix(what string) string {
+	if what == "" {
+		return queryPrefix + s.job + "/"
+	}
+	return queryPrefix + s.job + "/" + strings.TrimSuffix(what, "/") + "/"
+}
+
+func (s *Store) context(ctx context.Context, st *statement) context.Context {
+	settings := s.settings(st.settings)
+	if s.http {
+		settings["wait_end_of_query"] = 1 // else an error after the first byte is lost
+	}
+	options := []clickhouse.QueryOption{clickhouse.WithQueryID(s.queryID(st.what)), clickhouse.WithSettings(settings)}
+	if len(st.tables) > 0 {
+		options = append(options, clickhouse.WithExternalTable(st.tables...))
+	}
+	if st.progress != nil {
+		var sum Progress
+		options = append(options, clickhouse.WithProgress(func(p *clickhouse.Progress) {
+			sum.ReadRows += p.Rows
+			sum.ReadBytes += p.Bytes
+			sum.WrittenRows += p.WroteRows
+			st.progress(sum)
+		}))
+	}
+	return clickhouse.Context(ctx, options...)
+}
+
+// exec issues a statement once.
+func (s *Store) exec(ctx context.Context, st *statement) error {
+	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text), st.secrets...)
+}
+
+// query issues a SELECT and calls row for every row. It tries a few times when the
+// connection was lost before the first row came: reading twice does no harm.
+func (s *Store) query(ctx context.Context, st *statement, row func(driver.Rows) error) error {
+	const tries = 3
+	for try := 1; ; try++ {
+		began, err := s.queryOnce(ctx, st, row)
+		err = s.failed(st.doing, err, st.secrets...)
+		if err == nil || began || try == tries || !Retryable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(time.Duration(try) * 100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) queryOnce(ctx context.Context, st *statement, row func(driver.Rows) error) (began bool, err error) {
+	rows, err := s.conn.Query(s.context(ctx, st), st.text)
+	if err != nil {
+		return false, err
+	}
+	for rows.Next() {
+		began = true
+		if err := row(rows); err != nil {
+			return true, errors.Join(err, rows.Close())
+		}
+	}
+	return began, errors.Join(rows.Err(), rows.Close())
+}
+
+// scan reads the only row of a SELECT.
+func (s *Store) scan(ctx context.Context, st *statement, dest ...any) error {
+	return s.query(ctx, st, func(rows driver.Rows) error { return rows.Scan(dest...) })
+}
