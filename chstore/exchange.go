@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
@@ -19,14 +20,15 @@ var ErrChangedByHand = errors.New("table was changed by hand")
 // the other is renamed and leaves no name behind.
 //
 // expect is the mark that the live table bears now. A live table with another mark,
-// or none, is ErrChangedByHand; a shadow that does not bear want too.
+// or none, is ErrChangedByHand; a shadow that does not bear want too. On a cluster it
+// returns when every server has exchanged its tables, or ErrMixed.
 func (s *Store) Exchange(ctx context.Context, live, shadow Table, want, expect Mark) error {
 	now, err := s.markOf(ctx, live)
 	if err != nil {
 		return err
 	}
 	if now != nil && *now == want {
-		return nil
+		return s.everywhere(ctx, live, want)
 	}
 	next, err := s.markOf(ctx, shadow)
 	switch {
@@ -37,11 +39,24 @@ func (s *Store) Exchange(ctx context.Context, live, shadow Table, want, expect M
 	case *next != want:
 		return changed(fmt.Errorf("make %s live: %s is %s: %w", want, shadow.Name, next, ErrChangedByHand))
 	case now == nil:
-		return s.exec(ctx, &statement{what: "exchange", doing: "rename " + shadow.Name + " to " + live.Name, text: s.renameText(shadow, live)})
+		err = s.exec(ctx, &statement{what: "exchange", doing: "rename " + shadow.Name + " to " + live.Name, text: s.renameText(shadow, live)})
 	case *now != expect:
 		return changed(fmt.Errorf("make %s live: %s is %s and not %s: %w", want, live.Name, now, expect, ErrChangedByHand))
+	default:
+		err = s.exec(ctx, &statement{what: "exchange", doing: "exchange " + shadow.Name + " and " + live.Name, text: s.exchangeText(shadow, live)})
 	}
-	return s.exec(ctx, &statement{what: "exchange", doing: "exchange " + shadow.Name + " and " + live.Name, text: s.exchangeText(shadow, live)})
+	if err != nil {
+		return err
+	}
+	return s.everywhere(ctx, live, want)
+}
+
+// everywhere waits until all servers of a cluster agree.
+func (s *Store) everywhere(ctx context.Context, live Table, want Mark) error {
+	if s.config.Cluster == "" {
+		return nil
+	}
+	return s.settled(ctx, live, want, 3*time.Minute)
 }
 
 func changed(err error) error {

@@ -76,10 +76,14 @@ func blockRelation(where string) string {
 	return filtered("SELECT "+strings.Join(columns, ", ")+" FROM "+blockTable, event.Range{}, nil, where)
 }
 
-// over writes a SELECT over the relation events. The definition's text ends with a line
+// over writes a SELECT over the relation events, or over what it names itself. The definition's text ends with a line
 // of its own, in case it ends with a comment.
 func over(relation, what, selection string) string {
-	return "WITH " + EventsRelation + " AS (" + relation + ")\nSELECT " + what + " FROM (\n" + trimSelect(selection) + "\n)"
+	text := "SELECT " + what + " FROM (\n" + trimSelect(selection) + "\n)"
+	if relation == "" {
+		return text
+	}
+	return "WITH " + EventsRelation + " AS (" + relation + ")\n" + text
 }
 
 // trimSelect drops what may end a statement.

@@ -1,0 +1,72 @@
+package chstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+)
+
+// RowBlock is a run of finished rows, as a projection in Go makes them. It is built,
+// used and Reset by one goroutine.
+type RowBlock struct {
+	table   *ext.Table
+	columns []column.Interface
+	names   []string
+}
+
+// NewRowBlock returns an empty block of rows with the given columns. A type that the
+// client cannot write, such as AggregateFunction, is an error that names the column.
+func NewRowBlock(columns []Column) (*RowBlock, error) {
+	b := &RowBlock{names: names(columns)}
+	table, err := ext.NewTable(blockTable)
+	if err != nil {
+		return nil, fmt.Errorf("make a block of rows: %w", err)
+	}
+	for _, c := range columns {
+		if err := table.Block().AddColumn(c.Name, column.Type(c.Type)); err != nil {
+			return nil, fmt.Errorf("make a block of rows: column %s of type %s: %w", c.Name, c.Type, err)
+		}
+	}
+	b.table, b.columns = table, table.Block().Columns
+	return b, nil
+}
+
+// Len returns the number of rows.
+func (b *RowBlock) Len() int {
+	if len(b.columns) == 0 {
+		return 0
+	}
+	return b.columns[0].Rows()
+}
+
+// Reset empties the block and keeps its memory.
+func (b *RowBlock) Reset() {
+	for _, c := range b.columns {
+		c.Reset()
+	}
+}
+
+// Append adds a row: one value for each column, in their order, of a Go type that
+// clickhouse-go takes for the column's type; nil for NULL. After an error the block
+// must be Reset.
+func (b *RowBlock) Append(values ...any) error {
+	if len(values) != len(b.columns) {
+		return fmt.Errorf("add a row: it has %d values for %d columns", len(values), len(b.columns))
+	}
+	for i, v := range values {
+		if err := b.columns[i].AppendRow(v); err != nil {
+			return fmt.Errorf("add a row: column %s: %w", b.names[i], err)
+		}
+	}
+	return nil
+}
+
+// LoadRows is LoadBlock for finished rows: Select and Columns of the load are not used.
+func (s *Store) LoadRows(ctx context.Context, block *RowBlock, load Load) (rows uint64, err error) {
+	load.Columns = block.names
+	load.Select = "SELECT " + strings.TrimSpace(Identifiers(block.names)) + " FROM " + blockTable
+	return s.load(ctx, "", load, []*ext.Table{block.table}, nil)
+}
