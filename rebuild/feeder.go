@@ -1,0 +1,292 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// generationShift makes room for the numbers of chunks and batches of one
+// generation: those of a later generation are all above those of the one before, so
+// that a statement of a writer that lost its right finds something newer, whichever
+// table has the name by then.
+const generationShift = 40
+
+// numberBase is below all numbers of a generation's chunks and batches.
+func numberBase(generation uint64) uint64 { return generation << generationShift }
+
+// errNotThere says that rows that were written are not in the table.
+var errNotThere = errors.New("rows are not in the table that they were written to")
+
+// ledger remembers, durably, how far a table is fed. One writer at a time has it.
+type ledger interface {
+	// places is how far the table is, and batch the number of the last batch in it.
+	places() map[string]place
+	batch() uint64
+	// pending is the batch in flight, or nil.
+	pending() *projection.Pending
+	// intend announces a batch before anything of it is sent. When it fails nothing
+	// may be sent.
+	intend(ctx context.Context, p projection.Pending) error
+	// settle says whether the batch in flight is in the table; the next announcement
+	// makes that durable.
+	settle(done bool)
+}
+
+// feeder feeds a table with batches, each exactly once: the batch is announced,
+// durably, before it is issued, and what was in doubt after a crash is killed,
+// counted, and issued again as it was. It is not safe for concurrent use.
+type feeder struct {
+	db     *chstore.Store // in the name of the one that feeds
+	into   chstore.Table
+	kind   chstore.Kind
+	rows   rowMaker
+	reader *reader
+	ledger ledger
+	// aside keeps events that cannot be used, before the batch is announced. It may be
+	// called again with the same number and letters.
+	aside func(ctx context.Context, number uint64, letters []Letter) error
+	// waiting is told why nothing can be fed, "" when it can.
+	waiting func(reason string)
+
+	events   batch
+	base     uint64 // what an adding table holds
+	baseRead bool
+}
+
+// step feeds one batch of what is new, and returns how many events were read. The
+// error beside a count says what could not be read.
+func (f *feeder) step(ctx context.Context) (events int, err error) {
+	if err := f.settle(ctx); err != nil {
+		return 0, err
+	}
+	readErr := f.reader.read(ctx, &f.events)
+	if f.events.events.Len() == 0 {
+		return 0, readErr
+	}
+	if err := f.feed(ctx); err != nil {
+		f.reader.reset(f.ledger.places())
+		return 0, err
+	}
+	return f.events.events.Len(), readErr
+}
+
+// feed puts the batch that was read into the table. A batch without rows goes
+// nowhere; the places that it moves are announced with the next one.
+func (f *feeder) feed(ctx context.Context) error {
+	number := f.ledger.batch() + 1
+	made, err := f.rows.make(ctx, &f.events)
+	if err != nil {
+		return err
+	}
+	if len(made.letters) > 0 {
+		if err := f.aside(ctx, number, made.letters); err != nil {
+			return err
+		}
+	}
+	if err := f.readBase(ctx); err != nil {
+		return err
+	}
+	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base}
+	if err := f.ledger.intend(ctx, p); err != nil {
+		return err
+	}
+	if made.rows == 0 {
+		f.settled()
+		return nil
+	}
+	if err := f.issue(ctx, &p, 0, true); err != nil {
+		return f.doubt(ctx, err)
+	}
+	f.settled()
+	return nil
+}
+
+// readBase asks an adding table once what it holds.
+func (f *feeder) readBase(ctx context.Context) (err error) {
+	if f.kind != chstore.Adding || f.baseRead {
+		return nil
+	}
+	f.base, err = f.db.Added(ctx, f.into)
+	f.baseRead = err == nil
+	return err //nolint:wrapcheck // it says what
+}
+
+// settled takes note that the table has the batch in flight.
+func (f *feeder) settled() {
+	if f.kind == chstore.Adding {
+		f.base = f.ledger.pending().Base + f.ledger.pending().Rows
+		f.baseRead = true
+	}
+	f.ledger.settle(true)
+}
+
+// issue issues the statement of a batch that was made.
+func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, first bool) error {
+	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: attempt, Guard: first || f.kind == chstore.Keeping}
+	rows, err := f.rows.insert(ctx, f.db, load)
+	if err == nil && f.kind == chstore.Keeping && rows != p.Rows {
+		return fmt.Errorf("batch %d of table %s: %w: %d of %d", p.Batch, f.into.Name, errNotThere, rows, p.Rows)
+	}
+	return err
+}
+
+// doubt settles the batch in flight after an error, unless the error says that it
+// will fail again.
+func (f *feeder) doubt(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !passes(err) {
+		return err
+	}
+	return f.settle(ctx)
+}
+
+// passes says whether what failed may work when it is tried again.
+func passes(err error) bool { return chstore.Retryable(err) || errors.Is(err, chstore.ErrKilled) }
+
+const (
+	settleAttempts = 4
+	retryDelay     = 100 * time.Millisecond
+	retryMaxDelay  = 2 * time.Second
+)
+
+// settle finds out whether the table has the batch in flight, and issues it again
+// if not. It waits for as long as ClickHouse cannot be reached.
+func (f *feeder) settle(ctx context.Context) error {
+	if f.ledger.pending() == nil {
+		return nil
+	}
+	return patiently(ctx, f.waiting, f.settleOnce)
+}
+
+// patiently does something again for as long as it fails in a way that may pass.
+func patiently(ctx context.Context, waiting func(reason string), do func(context.Context) error) error {
+	for delay := retryDelay; ; delay = min(2*delay, retryMaxDelay) {
+		err := do(ctx)
+		switch {
+		case err == nil:
+			if waiting != nil {
+				waiting("")
+			}
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case !passes(err):
+			return err
+		}
+		if waiting != nil {
+			waiting(err.Error())
+		}
+		if err := wait(ctx, delay); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *feeder) settleOnce(ctx context.Context) error {
+	p := f.ledger.pending()
+	if err := f.db.Kill(ctx, fmt.Sprintf("chunk/%d", p.Batch)); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	for attempt := range settleAttempts {
+		there, err := look(ctx, f.db, f.into, f.kind, p)
+		if err != nil {
+			return err
+		}
+		if there == all || p.Rows == 0 {
+			f.settled()
+			return nil
+		}
+		if there == some {
+			attempt = 0 // what is there of it is left out by the token
+		}
+		if err := f.again(ctx, p, attempt); err != nil {
+			return err
+		}
+		if f.kind == chstore.Replacing {
+			f.settled()
+			return nil
+		}
+	}
+	return fmt.Errorf("batch %d of table %s was issued %d times: %w", p.Batch, f.into.Name, settleAttempts, errNotThere)
+}
+
+// presence is how much of a batch a table has.
+type presence int
+
+const (
+	none presence = iota
+	some
+	all
+)
+
+// look says how much of a batch a table has. What is there in part is removed, where
+// it can be told from the rest: then it is none. Of a table that replaces rows
+// it is not known, and none: to issue the batch again does no harm.
+func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending) (presence, error) {
+	switch kind {
+	case chstore.Replacing:
+		return none, nil
+	case chstore.Adding:
+		rows, err := db.Added(ctx, table)
+		switch {
+		case err != nil:
+			return none, err //nolint:wrapcheck // it says what
+		case rows == p.Base+p.Rows:
+			return all, nil
+		case rows == p.Base:
+			return none, nil
+		default:
+			return some, nil
+		}
+	default:
+		rows, err := db.Prove(ctx, table, p.Batch)
+		switch {
+		case err != nil:
+			return none, err //nolint:wrapcheck // it says what
+		case rows == p.Rows:
+			return all, nil
+		case rows == 0:
+			return none, nil
+		default:
+			return none, db.Clean(ctx, table, p.Batch) //nolint:wrapcheck // it says what
+		}
+	}
+}
+
+// again reads the batch in flight once more and issues it.
+func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) error {
+	if err := f.reader.exactly(ctx, f.ledger.places(), p.Positions, &f.events); err != nil {
+		return fmt.Errorf("read batch %d of table %s again: %w", p.Batch, f.into.Name, err)
+	}
+	made, err := f.rows.make(ctx, &f.events)
+	if err != nil {
+		return err
+	}
+	if made.rows != p.Rows {
+		return fmt.Errorf("batch %d of table %s gives %d rows now, and gave %d before", p.Batch, f.into.Name, made.rows, p.Rows)
+	}
+	if err := f.issue(ctx, p, attempt, false); err != nil && !errors.Is(err, errNotThere) {
+		return err
+	}
+	return nil
+}
+
+// wait waits, or until the context ends.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

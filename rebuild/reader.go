@@ -1,0 +1,219 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/redisstream"
+	"github.com/reservoirhq/reservoir/tail"
+)
+
+const (
+	// A batch ends at the first of these that it passes; it is a block in the
+	// memory of the server, and of this process.
+	batchEvents = 50_000
+	batchBytes  = 8 << 20
+	// keepTails is how many streams may each keep a connection.
+	keepTails = 16
+)
+
+// run is events [from, to) of a batch: of one incarnation of one stream.
+type run struct {
+	stream      string
+	incarnation int
+	from, to    int
+}
+
+// batch is events of several streams, each stream's in order, and where the
+// streams are read up to with them.
+type batch struct {
+	events event.Batch
+	runs   []run
+	upTo   map[string]place // of the streams that have events in it
+}
+
+func (b *batch) reset() {
+	b.events.Reset()
+	b.runs, b.upTo = b.runs[:0], map[string]place{}
+}
+
+func (b *batch) full() bool { return b.events.Len() >= batchEvents || b.events.Bytes() >= batchBytes }
+
+// add appends events [from, to) of what was read of a stream.
+func (b *batch) add(stream string, read archive.Batch, from, to int) {
+	if from >= to {
+		return
+	}
+	var e event.Event
+	r := run{stream, read.Incarnation, b.events.Len(), 0}
+	for i := from; i < to; i++ {
+		read.Event(i, &e)
+		b.events.Append(&e)
+	}
+	r.to = b.events.Len()
+	b.runs = append(b.runs, r)
+	b.upTo[stream] = place{Incarnation: read.Incarnation, ID: read.ID(to - 1)}
+}
+
+// reader reads streams behind places: what the archive has, and then what is live.
+// It is not safe for concurrent use; close it.
+type reader struct {
+	arch    *archive.Archive
+	redis   *redisstream.Client // nil: the archive only
+	mapping event.Mapping
+	lost    func(stream string, loss redisstream.Loss)
+
+	places map[string]place // read up to
+	tails  map[string]*tail.Tail
+	names  []string // sorted
+	turn   int
+}
+
+// follow adds a stream, to be read behind a place.
+func (r *reader) follow(stream string, from place) {
+	if _, ok := r.places[stream]; ok {
+		return
+	}
+	r.places[stream] = from
+	r.names = append(r.names, stream)
+	slices.Sort(r.names)
+}
+
+func newReader(arch *archive.Archive, redis *redisstream.Client, mapping event.Mapping, from map[string]place) *reader {
+	r := &reader{arch: arch, redis: redis, mapping: mapping, places: map[string]place{}, tails: map[string]*tail.Tail{}}
+	for stream, at := range from {
+		r.follow(stream, at)
+	}
+	return r
+}
+
+// read fills b with what is new, from every stream in turn, until it is full. An
+// empty batch says that there was nothing. Streams that cannot be read now are
+// left out, and said in the error beside what others had.
+func (r *reader) read(ctx context.Context, b *batch) error {
+	b.reset()
+	var errs []error
+	for range r.names {
+		name := r.names[r.turn%len(r.names)]
+		full, err := r.stream(ctx, name, b)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, redisstream.ErrHistoryReplaced):
+			r.forget(name)
+			errs = append(errs, fmt.Errorf("stream %q was deleted and made anew, and that is not archived yet: is an archiver running?", name))
+		default:
+			errs = append(errs, err)
+		}
+		if full {
+			break // and go on with this one
+		}
+		r.turn++
+	}
+	return errors.Join(errs...)
+}
+
+// stream takes what is new in one stream.
+func (r *reader) stream(ctx context.Context, name string, b *batch) (full bool, err error) {
+	for read, err := range r.tail(name).Batches(ctx) {
+		if err != nil {
+			return false, err //nolint:wrapcheck // it names the stream
+		}
+		b.add(name, read, 0, read.Len())
+		if n := read.Len(); n > 0 {
+			r.places[name] = place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}
+		}
+		if b.full() {
+			full = true
+			break
+		}
+	}
+	if len(r.names) > keepTails {
+		r.tails[name].Close()
+	}
+	return full, nil
+}
+
+// exactly fills b with what lies between places of several streams, both known to
+// have been read before. It returns an error where that cannot be read any more.
+func (r *reader) exactly(ctx context.Context, after, upTo map[string]place, b *batch) error {
+	b.reset()
+	for _, name := range slices.Sorted(maps.Keys(upTo)) {
+		if err := r.between(ctx, name, after[name], upTo[name], b); err != nil {
+			return err
+		}
+		if b.upTo[name] != upTo[name] {
+			return fmt.Errorf("stream %q cannot be read up to %s any more: it ends at %s", name, showPlace(upTo[name]), showPlace(b.upTo[name]))
+		}
+	}
+	return nil
+}
+
+func (r *reader) between(ctx context.Context, name string, after, upTo place, b *batch) error {
+	t := r.newTail(name, after)
+	defer t.Close()
+	for read, err := range t.Batches(ctx) {
+		if err != nil {
+			return err //nolint:wrapcheck // it names the stream
+		}
+		n := read.Len()
+		for n > 0 && (place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}).Compare(upTo) > 0 {
+			n--
+		}
+		b.add(name, read, 0, n)
+		if n < read.Len() || b.upTo[name] == upTo {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *reader) tail(name string) *tail.Tail {
+	t := r.tails[name]
+	if t == nil {
+		t = r.newTail(name, r.places[name])
+		r.tails[name] = t
+	}
+	return t
+}
+
+func (r *reader) newTail(name string, from place) *tail.Tail {
+	return tail.New(r.arch, r.redis, tail.Spec{
+		Stream: name, Incarnation: from.Incarnation, After: from.ID, Mapping: r.mapping,
+		Lost: func(l redisstream.Loss) {
+			if r.lost != nil {
+				r.lost(name, l)
+			}
+		},
+	})
+}
+
+func (r *reader) forget(name string) {
+	if t := r.tails[name]; t != nil {
+		t.Close()
+		delete(r.tails, name)
+	}
+}
+
+// reset goes back, or on, to other places.
+func (r *reader) reset(to map[string]place) {
+	for name := range r.tails {
+		r.forget(name)
+	}
+	for name, at := range to {
+		r.follow(name, at)
+		r.places[name] = at
+	}
+}
+
+func (r *reader) close() {
+	for name := range r.tails {
+		r.forget(name)
+	}
+}
