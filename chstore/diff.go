@@ -132,7 +132,7 @@ func hash(function string, info Info, list []string) string {
 	for i, name := range list {
 		at := slices.IndexFunc(info.Columns, func(c Column) bool { return c.Name == name })
 		// Texts, so that columns whose types changed compare by what they hold.
-		values[i] = "toJSONString(" + finalized(info.Columns[at]) + ")"
+		values[i] = asJSON(info.Columns[at])
 	}
 	if len(values) == 0 {
 		return "toUInt64(0)"

@@ -146,10 +146,13 @@ func (i Info) source(final bool) string {
 func shown(columns []Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = "toJSONString(" + finalized(c) + ")"
+		list[i] = asJSON(c)
 	}
 	return strings.Join(list, ", ")
 }
+
+// asJSON is a column's value as JSON; NULL is null.
+func asJSON(c Column) string { return "ifNull(toJSONString(" + finalized(c) + "), 'null')" }
 
 // finalized is a column's value; of a state its result.
 func finalized(c Column) string {
