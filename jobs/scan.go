@@ -140,7 +140,7 @@ func (s *scanner) consider(ctx context.Context, seen *seenJob) error {
 	if !j.free(seen.since) {
 		return nil
 	}
-	if j.State != Paused && (s.opts.Engines[j.Kind] == nil || s.running.full(j.Kind, s.opts.limit(j.Kind)) ||
+	if j.State != Paused && (s.opts.Engines[j.Kind] == nil || s.running.full(lane(j), s.opts.limit(j.Kind)) ||
 		j.State == Pending && j.Lease == nil && s.busy[j.Target]) { // with a lease, it may be what keeps the target busy
 		return nil
 	}
@@ -154,9 +154,18 @@ func (s *scanner) consider(ctx context.Context, seen *seenJob) error {
 	return s.take(ctx, full)
 }
 
+// lane is what a job is counted as: a job that is only cleaned up does not wait
+// for those that run.
+func lane(j *Job) string {
+	if j.State == Cancelling {
+		return j.Kind + ", cancelling"
+	}
+	return j.Kind
+}
+
 // take acquires a free job and begins to run it, if there is room.
 func (s *scanner) take(ctx context.Context, j *Job) error {
-	if !s.running.add(j.ID, j.Kind, s.opts.limit(j.Kind)) {
+	if !s.running.add(j.ID, lane(j), s.opts.limit(j.Kind)) {
 		return nil
 	}
 	session, err := s.begin(ctx, j)
