@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -127,10 +128,16 @@ func (w *FencedWriter) Position() string { return w.position }
 // that keeps IDs.
 func (w *FencedWriter) Last(stream string) event.ID { return w.last[stream] }
 
-// RemoveFence deletes the key of FencedWriters that are not needed any more.
-func (c *Client) RemoveFence(ctx context.Context, key string) error {
-	if err := c.rdb.Del(ctx, key).Err(); err != nil {
-		return fmt.Errorf("remove %q: %w", key, notNow(classify(err)))
+// EndFence ends the use of a key: it takes it over, and lets it expire after some
+// time. Until then writers with a lower epoch that come late are still kept out.
+func (c *Client) EndFence(ctx context.Context, opts FenceOptions, keep time.Duration) error {
+	w, err := c.Fence(ctx, opts)
+	if err != nil {
+		return err
+	}
+	w.Close()
+	if err := c.rdb.PExpire(ctx, opts.Key, keep).Err(); err != nil {
+		return fmt.Errorf("let %q expire: %w", opts.Key, notNow(classify(err)))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/stack"
@@ -88,11 +89,14 @@ func TestFencedWriter(t *testing.T) {
 	if _, err := client.Fence(t.Context(), redisstream.FenceOptions{Key: "fence", Epoch: 2}); !errors.Is(err, redisstream.ErrFenced) {
 		t.Fatalf("a lower epoch: %v", err)
 	}
-	if err := client.RemoveFence(t.Context(), "fence"); err != nil {
+	if err := client.EndFence(t.Context(), redisstream.FenceOptions{Key: "fence", Epoch: 9}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if n := rawClient(t, server.Addr()).do(t, "EXISTS", "fence").(int64); n != 0 {
-		t.Fatal("the key is still there")
+	if n := rawClient(t, server.Addr()).do(t, "TTL", "fence").(int64); n <= 0 || n > 3600 {
+		t.Fatalf("the key expires after %d s", n)
+	}
+	if _, err := client.Fence(t.Context(), redisstream.FenceOptions{Key: "fence", Epoch: 8}); !errors.Is(err, redisstream.ErrFenced) {
+		t.Fatalf("a lower epoch, after the end: %v", err)
 	}
 }
 

@@ -25,7 +25,7 @@ func (c *Client) TryFence(ctx context.Context, opts FenceOptions, streams []stri
 		add("HGETALL", opts.Key)
 		add("HGET", opts.Key, fenceField)
 		add("HSET", opts.Key, fenceField, "")
-		add("DEL", opts.Key)
+		add("PEXPIRE", opts.Key, "1000")
 		for _, stream := range streams {
 			add("XADD", stream, "*", "a", "b")
 			if opts.KeepIDs {

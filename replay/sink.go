@@ -147,7 +147,7 @@ type SinkKind interface {
 	// where the Guarantee is ExactlyOnce.
 	Open(ctx context.Context, o Opening) (Sink, error)
 	// Clean removes what a replay keeps at the target beside the events, such as
-	// its checkpoints, after it has ended.
+	// its checkpoints, after it has ended; at once, or after some time.
 	Clean(ctx context.Context, o Opening) error
 }
 

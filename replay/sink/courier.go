@@ -107,6 +107,12 @@ func (c *courier[R]) deliver(ctx context.Context, queues []queue) error {
 	if c.count == 0 && c.refusals > refusals {
 		return c.refuse(c.rejected[len(c.rejected)-1].Err)
 	}
+	if c.count > 0 && c.refusals >= maxRefusals { // the events, or the target by now?
+		if err := c.prove(ctx, c.rejected[len(c.rejected)-1].Err); err != nil {
+			return err
+		}
+		c.refusals = 0
+	}
 	if c.count > 0 {
 		c.last = c.keep(c.last)
 	}

@@ -80,6 +80,9 @@ func (k *fileKind) options(raw json.RawMessage) (fileOptions, error) {
 // Check implements replay.SinkKind.
 func (k *fileKind) Check(_ context.Context, opening replay.Opening) (t replay.Target, err error) {
 	o, err := k.options(opening.Options)
+	if err == nil {
+		err = noPressure(k.Type(), &opening)
+	}
 	if err != nil {
 		return t, err
 	}

@@ -127,8 +127,11 @@ func (s *fileSink) Write(ctx context.Context, b *replay.Batch) error {
 	s.buf = s.buf[:0]
 	next := s.mark
 	rejected, err := appendLines(&s.buf, s.encoder, b, s.mark.Position, &next.Position)
-	if err != nil || next.Position == s.mark.Position {
+	switch {
+	case err != nil || next.Position == s.mark.Position:
 		return err
+	case len(rejected) > 0: // the mark must not be beyond them yet
+		return &replay.RejectedError{Events: rejected, Unwritten: true}
 	}
 	next.Offset += int64(len(s.buf))
 	err = s.locked(ctx, func() error {
@@ -154,9 +157,6 @@ func (s *fileSink) Write(ctx context.Context, b *replay.Batch) error {
 		return fmt.Errorf("write file %s: %w", s.place.path, err)
 	}
 	s.mark = next
-	if len(rejected) > 0 {
-		return &replay.RejectedError{Events: rejected}
-	}
 	return nil
 }
 

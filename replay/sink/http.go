@@ -107,7 +107,9 @@ type httpKind struct{ config Config }
 func NewHTTP(config Config) replay.SinkKind { return &httpKind{config} }
 
 // Type implements replay.SinkKind.
-func (*httpKind) Type() string { return "http" }
+func (*httpKind) Type() string { return typeHTTP }
+
+const typeHTTP = "http"
 
 // Parse implements replay.SinkKind. The target is the URL.
 func (k *httpKind) Parse(target string, options map[string]string) (json.RawMessage, error) {
@@ -146,10 +148,13 @@ func (o *httpOptions) expand(environ Environ) (missing, err error) {
 // Check implements replay.SinkKind. It connects to the host, and sends nothing.
 func (k *httpKind) Check(ctx context.Context, opening replay.Opening) (replay.Target, error) {
 	o, u, missing, err := k.options(opening.Options)
+	if err == nil {
+		err = noPressure(k.Type(), &opening)
+	}
 	if err != nil {
 		return replay.Target{}, err
 	}
-	place := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	place := k.place(opening.Options, u)
 	t := replay.Target{Key: "http:" + place, Description: "POST " + place + ", " + o.describe(), Guarantee: replay.AtLeastOnce}
 	if missing != nil {
 		t.Warnings = append(t.Warnings, missing.Error()+" here: the workers need it")
@@ -164,6 +169,19 @@ func (k *httpKind) Check(ctx context.Context, opening replay.Opening) (replay.Ta
 		return t, fmt.Errorf("reach %s: %w", place, err)
 	}
 	return t, nil
+}
+
+// place names a target for people, and among jobs: its URL as it was written,
+// before secrets were put in place, and without what follows the path.
+func (*httpKind) place(raw json.RawMessage, u *url.URL) string {
+	written, err := decodeOptions[httpOptions](typeHTTP, raw)
+	if err != nil || !strings.Contains(written.URL, "${") {
+		return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	}
+	if end := strings.IndexAny(written.URL, "?#"); end >= 0 {
+		return written.URL[:end]
+	}
+	return written.URL
 }
 
 func (o *httpOptions) describe() string {

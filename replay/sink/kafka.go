@@ -133,6 +133,9 @@ func (k *kafkaKind) options(raw json.RawMessage) (o kafkaOptions, missing, err e
 // Check implements replay.SinkKind. It asks the brokers for the topics.
 func (k *kafkaKind) Check(ctx context.Context, opening replay.Opening) (replay.Target, error) {
 	o, missing, err := k.options(opening.Options)
+	if err == nil {
+		err = noPressure(k.Type(), &opening)
+	}
 	if err != nil {
 		return replay.Target{}, err
 	}

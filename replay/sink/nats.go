@@ -140,6 +140,9 @@ func (k *natsKind) options(raw json.RawMessage) (o natsOptions, missing, err err
 // Check implements replay.SinkKind. It asks which stream takes the subjects.
 func (k *natsKind) Check(ctx context.Context, opening replay.Opening) (replay.Target, error) {
 	o, missing, err := k.options(opening.Options)
+	if err == nil {
+		err = noPressure(k.Type(), &opening)
+	}
 	if err != nil {
 		return replay.Target{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 // Duration is a time.Duration whose JSON is text: "1m30s".
@@ -144,6 +145,16 @@ func setField(field reflect.Value, text string) error {
 		return fmt.Errorf("a %s cannot be given as text", field.Kind())
 	}
 	return nil
+}
+
+// noPressure refuses back-pressure by a stream's length and groups, where the
+// target is no stream.
+func noPressure(kind string, o *replay.Opening) error {
+	if o.BackPressure == (replay.BackPressure{}) {
+		return nil
+	}
+	return remedy.Wrap(fmt.Errorf("sink %s: it cannot tell how far its readers are behind, and cannot hold for them", kind),
+		"Leave back-pressure out, and give a rate.")
 }
 
 // oneOf checks an option that is one of a few words; empty is the first.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -42,9 +43,9 @@ type RedisOptions struct {
 // exactly once.
 //
 // Each batch is one transaction with a checkpoint, which lies in the target
-// Redis in keys "reservoir:replay:…" and is removed when the replay has ended.
-// Checkpoints do not expire: a replay may be paused for long, and a Redis that
-// evicts keys with an expiry would lose its place. What an append-only file or a
+// Redis in keys "reservoir:replay:…", and expires a week after the replay has
+// ended. Before that it does not: a replay may be paused for long, and a Redis
+// that evicts keys with an expiry would lose its place. What an append-only file or a
 // failover loses, it loses of both alike, so that a replay goes on where the
 // target then is; without persistence a target that starts again is empty, and
 // the replay starts again.
@@ -172,7 +173,11 @@ func (k *redisKind) reach(ctx context.Context, spec redisSpec) (client *redisstr
 	return client, client.Close, nil
 }
 
-// Clean implements replay.SinkKind.
+// keepFence is how long a checkpoint stays after its replay has ended. A worker
+// that slept through all of it must not find the key gone, and begin anew.
+const keepFence = 7 * 24 * time.Hour
+
+// Clean implements replay.SinkKind: checkpoints expire later on.
 func (k *redisKind) Clean(ctx context.Context, o replay.Opening) (err error) {
 	spec, err := k.spec(o.Options)
 	if err != nil {
@@ -188,7 +193,8 @@ func (k *redisKind) Clean(ctx context.Context, o replay.Opening) (err error) {
 		return err
 	}
 	for i := range lanes {
-		if err := client.RemoveFence(ctx, lanes[i].key); err != nil {
+		fence := redisstream.FenceOptions{Key: lanes[i].key, Epoch: o.Epoch}
+		if err := client.EndFence(ctx, fence, keepFence); err != nil {
 			return redisError(err)
 		}
 	}
@@ -210,7 +216,7 @@ func redisError(err error) error {
 	case errors.Is(err, redisstream.ErrAuth):
 		return remedy.Wrap(err, "Correct the user and the password of the target.")
 	case errors.Is(err, redisstream.ErrPermission):
-		return remedy.Wrap(err, "Let the user run WATCH, MULTI, EXEC, DISCARD, HGETALL, HGET, HSET, DEL, TYPE, XADD, XLEN, XINFO and, to restore streams, XSETID, on the target streams and on keys reservoir:*.")
+		return remedy.Wrap(err, "Let the user run WATCH, MULTI, EXEC, DISCARD, HGETALL, HGET, HSET, PEXPIRE, TYPE, XADD, XLEN, XINFO and, to restore streams, XSETID, on the target streams and on keys reservoir:*.")
 	case errors.Is(err, redisstream.ErrNotStream):
 		return remedy.Wrap(err, "Choose other target streams, or remove the key.")
 	case errors.Is(err, redisstream.ErrForeign):

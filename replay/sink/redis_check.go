@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/reservoirhq/reservoir/event"
@@ -50,6 +51,11 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 	}
 	if w := k.archivedAgain(spec, o); w != "" {
 		warnings = append(warnings, w)
+	}
+	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
+		if password, set := u.User.Password(); set && !strings.HasPrefix(password, "${") {
+			warnings = append(warnings, "the password in url is kept with the job, in the clear: give it as ${"+SecretPrefix+"…}")
+		}
 	}
 	if spec.IDs == keepIDs && !o.Whole {
 		warnings = append(warnings, "the streams are restored in part: their last-generated-id and entries-added will be those of what was replayed")

@@ -296,9 +296,9 @@ func TestRedisCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	keys := int64(0)
+	keys := 0
 	for _, addr := range addrs {
-		keys += command(t, addr, "DBSIZE").(int64)
+		keys += lasting(t, addr)
 	}
 	if keys != 200 {
 		t.Fatalf("%d keys, want 200", keys)

@@ -53,6 +53,9 @@ func (k *stdoutKind) options(raw json.RawMessage) (stdoutOptions, error) {
 // Check implements replay.SinkKind.
 func (k *stdoutKind) Check(_ context.Context, opening replay.Opening) (replay.Target, error) {
 	o, err := k.options(opening.Options)
+	if err == nil {
+		err = noPressure(k.Type(), &opening)
+	}
 	if err != nil {
 		return replay.Target{}, err
 	}
