@@ -52,8 +52,10 @@ type Definition struct {
 	Retention  Retention
 	Approval   Approval
 
-	file string
-	line int
+	file   string
+	line   int
+	lines  map[string]int // of the fields
+	offset map[string]int // of the texts of fields that are blocks
 }
 
 // Source says which events a projection is made of.
@@ -116,8 +118,6 @@ type Check struct {
 	SQL string
 	// Expect is what its one value is compared with.
 	Expect Expectation
-
-	line int
 }
 
 // Scope names the columns by which a part of a table can be rebuilt: all rows
@@ -135,8 +135,6 @@ type Dependent struct {
 	Table Table `json:"table"`
 	// Select makes its rows, FROM {table}.
 	Select string `json:"select"`
-
-	line int
 }
 
 // Retention says what becomes of a generation that was replaced.

@@ -49,7 +49,7 @@ func (e *Event) Decode(v any) error {
 // maxText is the longest text of a column but for the payload's, in bytes.
 const maxText = 1024
 
-// Source of Events: Reader makes them of what archives and tails give. It is not
+// Reader makes Events of what archives and tails give. It is not
 // safe for concurrent use.
 type Reader struct {
 	text []byte

@@ -13,7 +13,7 @@ import (
 
 // definition reads one definition.
 func (r *reader) definition(n *yaml.Node) *Definition {
-	d := &Definition{Kind: SQL, Approval: Required, Retention: Retention{Keep: DefaultKeep}, file: r.file, line: n.Line}
+	d := &Definition{Kind: SQL, Approval: Required, Retention: Retention{Keep: DefaultKeep}, file: r.file, line: n.Line, lines: r.lines, offset: r.offset}
 	var kind, approval string
 	r.object(n, "", handlers{
 		"name":        r.text(&d.Name),
@@ -165,7 +165,7 @@ func (r *reader) failures(f *Failures, n *yaml.Node, field string) {
 
 // check reads a check.
 func (r *reader) check(n *yaml.Node, field string) Check {
-	c := Check{line: n.Line}
+	var c Check
 	expected := false
 	before := len(r.found)
 	r.object(n, field, handlers{
@@ -202,7 +202,7 @@ func (r *reader) check(n *yaml.Node, field string) Check {
 
 // dependent reads a table with its SELECT.
 func (r *reader) dependent(n *yaml.Node, field string) Dependent {
-	d := Dependent{line: n.Line}
+	var d Dependent
 	r.table(&d.Table, n, field, handlers{"select": r.text(&d.Select)})
 	return d
 }

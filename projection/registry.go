@@ -9,8 +9,15 @@ import (
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
-// Row is a row of a table: values by column. A column that is left out has its
-// default. What a value may be is said at Block.
+// Row is a row of a table: values by column. What is left out, or nil, is NULL
+// where the column can be, else the zero value of its type.
+//
+// Whole numbers are any of Go's integers, or a *big.Int, that fit the column;
+// floating-point columns take whole numbers as well. Texts are string or []byte,
+// times time.Time. A Decimal is a whole number, or a text with no more digits than
+// the column has. A UUID, an address and a value of an Enum is a text. An Array is
+// a slice; a Map is a map, whose keys are written in their order; a Tuple is a slice,
+// or a map by the names of its elements.
 type Row map[string]any
 
 // Mapper makes rows of one event. It must depend on the event alone: the same

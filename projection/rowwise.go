@@ -84,9 +84,29 @@ func (c *rowWiseCheck) step(i int) {
 		c.query(i, here)
 		return
 	}
+	if c.at(i+1).symbol("(") && unrepeatable(t.text) {
+		c.fault(i, "use what the event says: occurred_at, id_ms, event_id", "%s gives another value each time", t.text)
+	}
 	if here.query {
 		c.clause(i)
 	}
+}
+
+// unrepeatable reports whether a function of ClickHouse gives another value, or
+// one for other rows, when it is called again for the same event.
+func unrepeatable(function string) bool {
+	name := strings.ToLower(function)
+	if strings.HasPrefix(name, "rand") || strings.HasPrefix(name, "generate") {
+		return true
+	}
+	switch name {
+	case "now", "now64", "nowinblock", "today", "yesterday", "current_timestamp", "utctimestamp", "utc_timestamp", "curdate", "current_date",
+		"fuzzbits", "rownumberinblock", "rownumberinallblocks", "blocknumber", "blocksize", "neighbor", "runningaccumulate",
+		"runningdifference", "runningdifferencestartingwithfirstvalue", "runningconcurrency", "hostname", "fqdn", "uptime",
+		"currentuser", "user", "currentdatabase", "connectionid", "queryid", "initialqueryid", "getsetting", "filesystemavailable":
+		return true
+	}
+	return false
 }
 
 // query looks where a SELECT begins.

@@ -40,24 +40,24 @@ func (r *reader) validate(d *Definition) {
 
 // bad notes a problem with a field, at its line or at that of what holds it.
 func (r *reader) bad(field, remedy, format string, args ...any) {
-	r.badLine(field, 0, remedy, format, args...)
+	r.found = append(r.found, Problem{
+		File: r.file, Line: lineOf(r.lines, r.first, field), Field: field, What: fmt.Sprintf(format, args...), Remedy: remedy,
+	})
 }
 
-// badLine is bad for a line within the text of a field.
-func (r *reader) badLine(field string, within int, remedy, format string, args ...any) {
-	line := 0
-	for at := field; line == 0; {
-		line = r.lines[at]
-		cut := strings.LastIndexAny(at, ".[")
+// lineOf gives the line of a field, or of what holds it.
+func lineOf(lines map[string]int, first int, field string) int {
+	for field != "" {
+		if line := lines[field]; line > 0 {
+			return line
+		}
+		cut := strings.LastIndexAny(field, ".[")
 		if cut < 0 {
 			break
 		}
-		at = at[:cut]
+		field = field[:cut]
 	}
-	if line == 0 {
-		line = r.first
-	}
-	r.found = append(r.found, Problem{File: r.file, Line: line + within, Field: field, What: fmt.Sprintf(format, args...), Remedy: remedy})
+	return first
 }
 
 func (r *reader) validateNames(d *Definition) {
@@ -98,7 +98,8 @@ func (r *reader) validateKind(d *Definition) {
 			return
 		}
 		for _, f := range rowWise(d.Select) {
-			r.badLine("select", f.line+r.offset["select"], f.remedy, "%s", f.what)
+			r.bad("select", f.remedy, "%s", f.what)
+			r.found[len(r.found)-1].Line += r.offset["select"] + f.line
 		}
 	case Map, Fold:
 		if d.Select != "" {
@@ -106,7 +107,7 @@ func (r *reader) validateKind(d *Definition) {
 		}
 		for _, c := range d.Table.Columns {
 			if strings.HasPrefix(c.Type, "AggregateFunction(") {
-				r.bad("table.columns."+c.Name, "use SimpleAggregateFunction, or a dependent table", "Go has no values of %s", c.Type)
+				r.bad("table.columns."+c.Name, "use SimpleAggregateFunction, or a dependent table", "there are no values of %s in Go", c.Type)
 			}
 			if c.Default != "" {
 				r.bad("table.columns."+c.Name+".default", "remove it", "a function in Go gives all values; what it leaves out is zero")
