@@ -64,8 +64,9 @@ bench-archive: tools ## Speed of reading, encoding and archiving, against the ce
 	go run ./internal/bench archive $(BENCH_ARGS)
 
 .PHONY: bench-memory
-bench-memory: tools ## Peak memory over 0.5 and 5 million entries, and over large values
+bench-memory: tools ## Peak memory over 0.5 and 5 million entries, over large values, and over 5 and 50 million small ones
 	go run ./internal/bench memory $(BENCH_ARGS)
+	go run ./internal/bench many
 
 .PHONY: bench-replay
 bench-replay: tools ## Speed of replays into Redis, against plain pipelined XADD; bytes read; memory
