@@ -3,6 +3,8 @@ package chstore
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
@@ -25,48 +27,70 @@ const maxText = 1024
 // relation events. It is built, used and Reset by one goroutine.
 type Block struct {
 	table   *ext.Table
-	columns []column.Interface
+	columns []column.Interface // by place in EventColumns; nil: left out
+	list    []string           // of the relation that is made of the table
+	rows    int
+	bytes   int
 
 	event event.Event
 	env   event.Envelope
 	// What AppendRow is given are pointers to these: that costs no allocation.
-	stream, text []byte
-	number       uint64
-	incarnation  uint32
-	version      int64
-	micros       int64
-	empty        []byte
-	bytes        int
+	stream, text, empty []byte
+	number              uint64
+	incarnation         uint32
+	version, micros     int64
 }
 
-// NewBlock returns an empty Block.
-func NewBlock() (*Block, error) {
-	var defs []func(*ext.Table) error
-	for _, c := range EventColumns() {
-		if c.Name == "occurred_at" {
-			c = Column{Name: occurredMicros, Type: "Int64"}
-		}
-		defs = append(defs, ext.Column(c.Name, column.Type(c.Type)))
-	}
-	table, err := ext.NewTable(blockTable, defs...)
+// NewBlock returns an empty Block for the given SELECTs (and conditions): columns that
+// none of them can mean are left out, which saves their sending. Without any, the Block
+// has all columns.
+func NewBlock(selections ...string) (*Block, error) {
+	table, err := ext.NewTable(blockTable)
 	if err != nil {
 		return nil, fmt.Errorf("make a block of events: %w", err)
 	}
-	return &Block{table: table, columns: table.Block().Columns, empty: []byte{}}, nil
+	b := &Block{table: table, empty: []byte{}}
+	for _, c := range EventColumns() {
+		if !mentioned(c.Name, selections) {
+			b.columns = append(b.columns, nil)
+			continue
+		}
+		name, expression := c.Name, c.Name
+		if name == "occurred_at" {
+			c.Type, name, expression = "Int64", occurredMicros, "fromUnixTimestamp64Micro("+occurredMicros+", 'UTC') AS occurred_at"
+		}
+		if err := table.Block().AddColumn(name, column.Type(c.Type)); err != nil {
+			return nil, fmt.Errorf("make a block of events: %w", err)
+		}
+		added := table.Block().Columns
+		b.columns, b.list = append(b.columns, added[len(added)-1]), append(b.list, expression)
+	}
+	return b, nil
+}
+
+// mentioned reports whether a text may mean a column: it has the column's name
+// anywhere, or a * or COLUMNS. The stream is always there: a block needs a column.
+func mentioned(name string, texts []string) bool {
+	if len(texts) == 0 || name == "stream" {
+		return true
+	}
+	return slices.ContainsFunc(texts, func(text string) bool {
+		return strings.Contains(text, name) || strings.Contains(text, "*") || strings.Contains(strings.ToUpper(text), "COLUMNS")
+	})
 }
 
 // Len returns the number of events.
-func (b *Block) Len() int { return b.columns[0].Rows() }
+func (b *Block) Len() int { return b.rows }
 
 // Bytes returns about how much memory the events take.
 func (b *Block) Bytes() int { return b.bytes }
 
 // Reset empties the block and keeps its memory.
 func (b *Block) Reset() {
-	for _, c := range b.columns {
+	for _, c := range b.table.Block().Columns {
 		c.Reset()
 	}
-	b.bytes = 0
+	b.rows, b.bytes = 0, 0
 }
 
 // Append adds the events of a batch. x finds their envelopes, as it did for the
@@ -100,14 +124,20 @@ func (b *Block) AppendEvent(stream string, incarnation int, id event.ID, env *ev
 const rowOverhead = 64 + 16*10
 
 func (b *Block) append(id event.ID, env *event.Envelope) error {
-	b.bytes += rowOverhead + len(b.stream)
+	b.rows, b.bytes = b.rows+1, b.bytes+rowOverhead+len(b.stream)
 	at := 0
 	add := func(v any) error {
-		err := b.columns[at].AppendRow(v)
+		c := b.columns[at]
 		at++
-		return err
+		if c == nil {
+			return nil
+		}
+		return c.AppendRow(v)
 	}
 	text := func(a event.Attribute) error {
+		if b.columns[at] == nil {
+			return add(nil)
+		}
 		b.text = b.value(env, a)
 		b.bytes += len(b.text)
 		return add(&b.text)

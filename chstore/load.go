@@ -59,21 +59,15 @@ func (s *Store) LoadFiles(ctx context.Context, source Source, load Load) (rows u
 
 // LoadBlock is LoadFiles for events that are sent along. A where of "" takes them all.
 func (s *Store) LoadBlock(ctx context.Context, block *Block, where string, load Load) (rows uint64, err error) {
-	return s.load(ctx, blockRelation(where), load, []*ext.Table{block.table}, nil)
+	return s.load(ctx, block.relation(where), load, []*ext.Table{block.table}, nil)
 }
 
 // readers is the cluster whose servers share the reading of files, or "".
 func (s *Store) readers() string { return s.config.Cluster }
 
-// blockRelation returns the SELECT that is the relation events of a Block.
-func blockRelation(where string) string {
-	columns := names(EventColumns())
-	for i, name := range columns {
-		if name == "occurred_at" {
-			columns[i] = "fromUnixTimestamp64Micro(" + occurredMicros + ", 'UTC') AS occurred_at"
-		}
-	}
-	return filtered("SELECT "+strings.Join(columns, ", ")+" FROM "+blockTable, event.Range{}, nil, where)
+// relation returns the SELECT that is the relation events of a Block.
+func (b *Block) relation(where string) string {
+	return filtered("SELECT "+strings.Join(b.list, ", ")+" FROM "+blockTable, event.Range{}, nil, where)
 }
 
 // over writes a SELECT over the relation events, or over what it names itself. The definition's text ends with a line
@@ -150,7 +144,7 @@ func (s *Store) Count(ctx context.Context, source Source, selection string) (row
 func (s *Store) CountBlock(ctx context.Context, block *Block, selection string) (rows uint64, err error) {
 	err = s.scan(ctx, &statement{
 		what: "count", doing: "count what the SELECT gives",
-		text: over(blockRelation(""), "count()", selection), tables: []*ext.Table{block.table},
+		text: over(block.relation(""), "count()", selection), tables: []*ext.Table{block.table},
 	}, &rows)
 	return rows, err
 }

@@ -57,7 +57,7 @@ func (s *Store) Preview(ctx context.Context, block *Block, selection string, lim
 	}
 	return s.rows(ctx, &statement{
 		what: "preview", doing: "run the SELECT",
-		text: over(blockRelation(""), shown(columns), selection) + fmt.Sprintf("\nLIMIT %d", limit), tables: []*ext.Table{block.table},
+		text: over(block.relation(""), shown(columns), selection) + fmt.Sprintf("\nLIMIT %d", limit), tables: []*ext.Table{block.table},
 	}, columns)
 }
 
