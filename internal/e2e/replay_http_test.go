@@ -42,7 +42,7 @@ pace: {rate: %d}
 failures: {retry: {attempts: %d, initial: 20ms, max: 200ms}, max_dead_letters: %d}
 `, target.server.URL, events/10, attempts, len(poison)))
 	id := w.create(t, "--file", spec)
-	c := newCrew(t, w.with(workerEnv, target.env()), 2)
+	c := newCrew(t, w.with(hastyEnv, target.env()), 2)
 	for range kills {
 		i := c.holder(t, -1)
 		pause(t, moment(rng, 1500*time.Millisecond), c.workers[i].ended)
@@ -52,6 +52,8 @@ failures: {retry: {attempts: %d, initial: 20ms, max: 200ms}, max_dead_letters: %
 	if job := w.job(t, id); job.State != jobs.Running {
 		t.Fatalf("the replay had ended before the last kill:\n%s", describe(job))
 	}
+	c.calm(t, w.with(workerEnv, target.env()))
+	target.killed()
 	job := w.awaitState(t, id, jobs.Succeeded, 2*time.Minute)
 	if job.Progress.DeadLetters != uint64(len(poison)) || job.Progress.Selected != uint64(events) {
 		t.Errorf("the replay counted wrong:\n%s", describe(job))

@@ -58,7 +58,7 @@ func TestReplayMemory(t *testing.T) {
 			want := c.fill(t, w)
 			mustReservoir(t, w.env, "archive", "--once")
 			id := w.create(t, "--stream", "*", "--into", "redis:replayed")
-			d := start(t, w.with(workerEnv, []string{"RESERVOIR_JOBS_LEASE_TTL=5s"}), "worker")
+			d := start(t, w.with(workerEnv), "worker")
 			job := w.awaitState(t, id, jobs.Succeeded, 2*time.Minute)
 			peak := peakMemory(t, d)
 			checkReplayed(t, w.admin(t), "replayed", id, want)

@@ -16,13 +16,17 @@ import (
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
-// workerEnv makes workers lose and find jobs quickly, and say so.
+// workerEnv makes workers find jobs quickly, and say so.
 var workerEnv = []string{
-	"RESERVOIR_JOBS_LEASE_TTL=500ms",
+	"RESERVOIR_JOBS_LEASE_TTL=4s",
 	"RESERVOIR_JOBS_POLL=50ms",
 	"RESERVOIR_LOG_LEVEL=debug",
 	"RESERVOIR_LOG_FORMAT=json",
 }
+
+// hastyEnv makes them lose jobs quickly too: even without a reason, on a machine
+// that is busy.
+var hastyEnv = append([]string{"RESERVOIR_JOBS_LEASE_TTL=500ms"}, workerEnv[1:]...)
 
 // What workers log.
 const (
@@ -204,6 +208,15 @@ func (c *crew) restart(t *testing.T, i int) {
 	c.workers[i] = start(t, c.env, "worker")
 }
 
+// calm kills all workers, and starts others that keep their jobs.
+func (c *crew) calm(t *testing.T, env []string) {
+	t.Helper()
+	c.env = env
+	for i := range c.workers {
+		c.restart(t, i)
+	}
+}
+
 // takes is how often a worker took a job.
 func (c *crew) takes() int {
 	n := c.taken
@@ -277,8 +290,8 @@ func parseEntry(t *testing.T, reply any) *event.Event {
 
 // checkReplayed holds a target stream against what was to be sent: each event
 // once, byte for byte, with where it is from, in the order of its own stream and
-// of time over all streams. Nothing else was ever added, and nothing is left of
-// the replay in Redis.
+// of time over all streams. Nothing else was ever added, and nothing is left for
+// good of the replay in Redis.
 func checkReplayed(t *testing.T, c *redis.Client, target, job string, want map[string][]event.Event) {
 	t.Helper()
 	next, total, latest := map[string]int{}, 0, uint64(0)
@@ -314,11 +327,13 @@ func checkReplayed(t *testing.T, c *redis.Client, target, job string, want map[s
 	wantNothingLeft(t, c)
 }
 
-// wantNothingLeft wants no checkpoint of a replay in Redis.
+// wantNothingLeft wants every checkpoint in Redis to expire.
 func wantNothingLeft(t *testing.T, c *redis.Client) {
 	t.Helper()
-	if keys := c.Keys(t.Context(), "reservoir:*").Val(); len(keys) > 0 {
-		t.Errorf("the replay left %q", keys)
+	for _, key := range c.Keys(t.Context(), "reservoir:*").Val() {
+		if left := c.PTTL(t.Context(), key).Val(); left <= 0 {
+			t.Errorf("the replay left %q for good", key)
+		}
 	}
 }
 
