@@ -1,6 +1,8 @@
 package replay_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/replay"
 )
 
@@ -163,6 +166,47 @@ func TestFenced(t *testing.T) {
 	}
 	if len(b.target.got) != 0 {
 		t.Errorf("%d events were written", len(b.target.got))
+	}
+}
+
+// A worker that lost its job, and does not know it yet, does not open the target
+// again: the other one may have ended the job, and its fence be gone.
+func TestStaleWorkerOpensNothing(t *testing.T) {
+	b := newBench(t)
+	b.fill("a", 2500, time.Hour, time.Second)
+	id := b.create(replay.Spec{Failures: replay.FailurePolicy{Retry: replay.RetryPolicy{Initial: time.Microsecond, Max: time.Microsecond}}}).ID
+	b.target.fault = func(n int, _ bool) error {
+		if n == 1 {
+			return nil
+		}
+		b.steal(id)
+		return fmt.Errorf("the connection broke: %w", replay.ErrUnavailable)
+	}
+	if _, err := b.try(t.Context(), b.store, id); !errors.Is(err, jobs.ErrLeaseLost) {
+		t.Errorf("the error is %v", err)
+	}
+	if b.target.opens != 1 {
+		t.Errorf("the target was opened %d times", b.target.opens)
+	}
+}
+
+// steal gives a job to another worker.
+func (b *bench) steal(id string) {
+	b.t.Helper()
+	key := "jobs/active/" + id + ".json"
+	body, _, err := b.store.Get(b.t.Context(), key, objectstore.ByteRange{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var j jobs.Job
+	err = errors.Join(json.NewDecoder(body).Decode(&j), body.Close())
+	j.Epoch, j.Nonce, j.Lease.Worker = j.Epoch+1, "stolen", "other"
+	text, encodeErr := json.Marshal(j)
+	if err := errors.Join(err, encodeErr); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.store.Put(b.t.Context(), key, bytes.NewReader(text), objectstore.Always); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

@@ -32,6 +32,7 @@ type checkpoint struct {
 	// Lap is the run of live events that is replayed, where several streams are
 	// followed.
 	Lap      *lap  `json:"lap,omitempty"`
+	LapBegin *mark `json:"lap_begin,omitempty"` // the mark before the lap
 	Bytes    int64 `json:"bytes_read,omitempty"`
 	Finished bool  `json:"finished,omitempty"`
 }
@@ -88,10 +89,30 @@ func (p *checkpoint) wrote(to Position) {
 	p.dealtWith(to)
 }
 
+// enter begins a lap: what is before it is not read any more.
+func (p *checkpoint) enter(l *lap) {
+	begin := p.mark
+	begin.Streams = slices.Clone(begin.Streams)
+	p.Lap, p.LapBegin, p.Earlier = l, &begin, nil
+}
+
+// canGoBack says whether backTo can go back to a place: of the live events only
+// those of the present lap are read again.
+func (p *checkpoint) canGoBack(place Position) bool {
+	return p.Lap == nil || p.LapBegin != nil && p.LapBegin.From.Compare(place) <= 0
+}
+
 // backTo goes back to the last mark that is not beyond a place: the target has
 // everything up to there only.
 func (p *checkpoint) backTo(place Position) {
 	p.Sent, p.Written = place, place
+	if p.Lap != nil {
+		if p.From.Compare(place) > 0 {
+			p.mark = *p.LapBegin
+			p.Streams = slices.Clone(p.Streams)
+		}
+		return
+	}
 	for p.From.Compare(place) > 0 {
 		if len(p.Earlier) == 0 {
 			p.mark = mark{}

@@ -143,7 +143,7 @@ func (r *run) resume(ctx context.Context) error {
 	from, to, counted := r.cp.Sent, r.has, false
 	if r.records && r.has.Compare(r.cp.Written) < 0 {
 		r.h.Log("info", fmt.Sprintf("the target has everything up to %s, not up to %s: going back", r.has, r.cp.Written))
-		if r.cp.Lap != nil && r.has.Ms < r.cp.Lap.Floor {
+		if !r.cp.canGoBack(r.has) {
 			return remedy.Wrap(errors.New("the target has lost events of a live stream that this replay cannot put in order again"),
 				"Cancel the replay, and create a new one from the last event that the target has.")
 		}
@@ -229,7 +229,16 @@ func (r *run) follow(ctx context.Context, c *chunk) error {
 	if c.lap == nil {
 		return nil
 	}
-	r.cp.Lap = c.lap
+	err := r.withSink(ctx, func(ctx context.Context) error {
+		if s, ok := r.sink.(Settler); ok {
+			return s.Settle(ctx)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.cp.enter(c.lap)
 	if err := r.report(0, 0); err != nil {
 		return err
 	}
@@ -344,6 +353,11 @@ func (r *run) withSink(ctx context.Context, do func(context.Context) error) erro
 func (r *run) openSink(ctx context.Context) error {
 	if r.sink != nil {
 		return nil
+	}
+	// A worker that slept past its lease must not take the target from the one that
+	// has the job now, or had it and has cleaned up.
+	if err := r.save(ctx); err != nil {
+		return err
 	}
 	sink, err := r.kind.Open(ctx, r.opening)
 	if err != nil {

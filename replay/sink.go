@@ -51,6 +51,13 @@ type Recorder interface {
 	Records() bool
 }
 
+// Settler is a Sink whose Position may be behind what it has, because it moves the
+// record of one part of its target now and then only.
+type Settler interface {
+	// Settle moves Position up to the end of the last batch.
+	Settle(ctx context.Context) error
+}
+
 // AheadWriter is a Sink that is faster when it knows the next batch in time.
 type AheadWriter interface {
 	// WriteAhead is Write. While b is on its way it calls next, which must not

@@ -24,11 +24,13 @@ import (
 // cancelled.
 func TestFollow(t *testing.T) {
 	for _, streams := range []int{1, 3} {
-		t.Run(fmt.Sprint(streams), func(t *testing.T) { follow(t, streams) })
+		t.Run(fmt.Sprint(streams), func(t *testing.T) { follow(t, streams, false) })
 	}
+	// As in a cluster, where checkpoints of slots without events lag behind.
+	t.Run("slow record", func(t *testing.T) { follow(t, 3, true) })
 }
 
-func follow(t *testing.T, streams int) {
+func follow(t *testing.T, streams int, slow bool) {
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	admin := redis.NewClient(&redis.Options{Addr: server.Addr(), DisableIdentity: true})
 	client, err := redisstream.Connect(t.Context(), redisstream.Config{URL: server.URL()})
@@ -41,6 +43,7 @@ func follow(t *testing.T, streams int) {
 		}
 	})
 	b := newBench(t, func(o *replay.Options) { o.Redis, o.Clock = client, time.Now })
+	b.target.slow = slow
 	arch, err := archiver.New(client, b.arch, archiver.Options{Include: []string{"s*"}}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -25,9 +25,12 @@ type target struct {
 	sorted   bool
 	epoch    uint64
 	position replay.Position
-	got      []written
-	batches  []batchInfo
-	poison   func(e *event.Event) error // what is never taken
+	// slow makes sinks say that their position is that of the last Settle.
+	slow    bool
+	settled replay.Position
+	got     []written
+	batches []batchInfo
+	poison  func(e *event.Event) error // what is never taken
 	// fault is asked at every write, before it and after it, and may return an
 	// error that the sink returns then.
 	fault    func(write int, after bool) error
@@ -118,7 +121,18 @@ func (s *memorySink) WantsKeys() bool { return s.target.keys }
 func (s *memorySink) Position(context.Context) (replay.Position, error) {
 	s.target.mu.Lock()
 	defer s.target.mu.Unlock()
+	if s.target.slow {
+		return s.target.settled, nil
+	}
 	return s.target.position, nil
+}
+
+// Settle implements replay.Settler.
+func (s *memorySink) Settle(context.Context) error {
+	s.target.mu.Lock()
+	defer s.target.mu.Unlock()
+	s.target.settled = s.target.position
+	return nil
 }
 
 func (s *memorySink) Pressure(context.Context) (string, error) {
@@ -195,8 +209,8 @@ func (t *target) take(b *replay.Batch) error {
 		b.Event(i, &e)
 		t.got = append(t.got, written{b.Origins[i], e.Clone()})
 	}
-	if t.records {
-		t.position = b.Origins[b.Len()-1].Position
+	if last := b.Origins[b.Len()-1].Position; t.records && t.position.Compare(last) < 0 {
+		t.position = last
 	}
 	if len(rejected.Events) > 0 {
 		return rejected

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/redisstream"
 	"github.com/reservoirhq/reservoir/replay"
 )
@@ -31,6 +32,7 @@ type redisSink struct {
 	scratch []byte
 	uses    uint64
 	writers int // lanes that keep a connection
+	sent    replay.Position
 }
 
 // Open implements replay.SinkKind.
@@ -149,6 +151,25 @@ func (s *redisSink) WriteAhead(ctx context.Context, b *replay.Batch, next func()
 			return redisError(fmt.Errorf("replay to redis: %w", share.name(err, b)))
 		}
 		l.position, l.idle = furthest(l.position, b.Origins[b.Len()-1].Position), 0
+	}
+	s.sent = b.Origins[b.Len()-1].Position
+	return nil
+}
+
+// Settle implements replay.Settler: lanes that had no events of the last batches
+// are told that there were none.
+func (s *redisSink) Settle(ctx context.Context) error {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		if l.position.Compare(s.sent) >= 0 {
+			continue
+		}
+		s.rest(l)
+		nothing := &redisstream.FencedBatch{Events: &event.Batch{}, Position: func(int) string { return s.sent.String() }}
+		if err := l.writer.Write(ctx, nothing, nil); err != nil {
+			return redisError(fmt.Errorf("move a checkpoint: %w", err))
+		}
+		l.position, l.idle = s.sent, 0
 	}
 	return nil
 }
