@@ -75,3 +75,5 @@ func block(t testing.TB, batch *event.Batch) *chstore.Block {
 	}
 	return b
 }
+
+func number(n uint64) string { return fmt.Sprint(n) }
