@@ -204,9 +204,9 @@ func TestReplayFaultyS3(t *testing.T) {
 	rng := newRand(seed, 1)
 	w := newS3World(t, stack.RedisOptions{})
 	want := sell(t, w, events, nil)
-	id := w.create(t, "--stream", "shop:*", "--into", "redis:replayed", "--rate", fmt.Sprint(events/8))
+	id := w.create(t, "--stream", "shop:*", "--into", "redis:replayed", "--rate", fmt.Sprint(events/12))
 	p := newProxy(t, w.s3.Endpoint(), newRand(seed, 2))
-	p.percent.Store(2)
+	p.percent.Store(1)
 	env := w.with(hastyEnv, impatientEnv, p.env())
 	var pair [2]*daemon
 	for i := range pair {
