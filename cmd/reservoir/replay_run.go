@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/replay"
@@ -45,6 +48,9 @@ func newReplayRunCmd(app *app) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if err := onlyFlags(cmd, "json"); err != nil {
+					return err
+				}
 				return app.continueReplay(cmd.Context(), args[0], c.asJSON)
 			}
 			return app.createAndRun(cmd.Context(), cmd, &c)
@@ -52,6 +58,21 @@ func newReplayRunCmd(app *app) *cobra.Command {
 	}
 	c.register(cmd.Flags())
 	return cmd
+}
+
+// onlyFlags refuses flags of the command that would have no effect on a replay
+// that is there already.
+func onlyFlags(cmd *cobra.Command, allowed ...string) error {
+	var others []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if cmd.InheritedFlags().Lookup(f.Name) == nil && !slices.Contains(allowed, f.Name) {
+			others = append(others, "--"+f.Name)
+		}
+	})
+	if len(others) > 0 {
+		return usagef("a replay that is there already goes on as it was created: leave out %s, or leave out the ID to create another one", strings.Join(others, ", "))
+	}
+	return nil
 }
 
 func (a *app) createAndRun(ctx context.Context, cmd *cobra.Command, c *creation) (err error) {

@@ -90,6 +90,17 @@ func TestReplayToStdoutAndFile(t *testing.T) {
 	}
 }
 
+// TestReplayRunOfAnother: flags that would do nothing are refused, --dry-run most
+// of all.
+func TestReplayRunOfAnother(t *testing.T) {
+	archived(t)
+	job := decode[jobs.Job](t, works(t, "replay", "create", "--stream", "orders", "--into", "redis:copy", "--paused", "--json"))
+	for _, flags := range [][]string{{"--dry-run"}, {"--rate", "5"}, {"--tenant", "acme"}} {
+		fails(t, exitUsage, flags[0], append([]string{"replay", "run", job.ID}, flags...)...)
+	}
+	works(t, "replay", "run", job.ID, "--json")
+}
+
 // TestReplayFile: a whole replay in a file, and flags over it.
 func TestReplayFile(t *testing.T) {
 	s := archived(t)
