@@ -18,10 +18,10 @@ const (
 	batchBytes = 1 << 20
 )
 
-// maxGroupRead is the largest row group that is read at once, compressed: a
-// little more than a Writer lets one grow to. Larger ones, of huge values, are
-// read in steps, column by column.
-const maxGroupRead = maxGroupBytes + 4<<20
+// maxGroupRead is the largest row group that is read at once, compressed. Larger
+// ones, of large values, are read in steps, column by column: what they cost is
+// the copying, and not the steps.
+const maxGroupRead = 8 << 20
 
 // Reader reads the events of a File in order. It holds at most one row group,
 // compressed, and one page of each column. It is not safe for concurrent use.
