@@ -13,10 +13,14 @@ import (
 var ErrUnproved = errors.New("rows are not all there")
 
 // Pour adds all rows of a staging table (see TableSpec.Staging) to a table that adds
-// rows up, and proves it by Added. Into must be freshly made: on any error drop it, make
-// it again and pour again.
+// rows up, and proves it by Added. Nobody else may write to into meanwhile: on any error
+// drop it, make it again and pour again.
 func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string, progress func(Progress)) (rows uint64, err error) {
 	rows, err = s.Rows(ctx, staging)
+	if err != nil {
+		return 0, err
+	}
+	before, err := s.Added(ctx, into)
 	if err != nil {
 		return 0, err
 	}
@@ -28,8 +32,8 @@ func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string,
 		return 0, err
 	}
 	added, err := s.Added(ctx, into)
-	if err == nil && added != rows {
-		err = fmt.Errorf("pour %s into %s: %w: %d of %d", staging.Name, into.Name, ErrUnproved, added, rows)
+	if err == nil && added != before+rows {
+		err = fmt.Errorf("pour %s into %s: %w: %d of %d", staging.Name, into.Name, ErrUnproved, added-before, rows)
 	}
 	return rows, err
 }

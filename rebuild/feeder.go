@@ -53,6 +53,7 @@ type feeder struct {
 	aside func(ctx context.Context, number uint64, letters []Letter) error
 	// waiting is told why nothing can be fed, "" when it can.
 	waiting func(reason string)
+	mark    chstore.Mark // of the table
 
 	events   batch
 	base     uint64 // what an adding table holds
@@ -80,7 +81,7 @@ func (f *feeder) step(ctx context.Context) (events int, err error) {
 // nowhere; the places that it moves are announced with the next one.
 func (f *feeder) feed(ctx context.Context) error {
 	number := f.ledger.batch() + 1
-	made, err := f.rows.make(ctx, &f.events)
+	made, err := f.rows.make(ctx, &f.events, true)
 	if err != nil {
 		return err
 	}
@@ -107,6 +108,15 @@ func (f *feeder) feed(ctx context.Context) error {
 	return nil
 }
 
+// follow adds streams that are not followed yet, from their beginnings.
+func (f *feeder) follow(streams map[string]place) {
+	for stream := range streams {
+		if _, ok := f.ledger.places()[stream]; !ok {
+			f.reader.follow(stream, place{})
+		}
+	}
+}
+
 // readBase asks an adding table once what it holds.
 func (f *feeder) readBase(ctx context.Context) (err error) {
 	if f.kind != chstore.Adding || f.baseRead {
@@ -128,12 +138,31 @@ func (f *feeder) settled() {
 
 // issue issues the statement of a batch that was made.
 func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, first bool) error {
+	if f.kind != chstore.Keeping {
+		// Rows of a table that keeps them are guarded and counted; here another table under
+		// the name has to be seen before.
+		if err := f.isThere(ctx); err != nil {
+			return err
+		}
+	}
 	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: attempt, Guard: first || f.kind == chstore.Keeping}
 	rows, err := f.rows.insert(ctx, f.db, load)
 	if err == nil && f.kind == chstore.Keeping && rows != p.Rows {
 		return fmt.Errorf("batch %d of table %s: %w: %d of %d", p.Batch, f.into.Name, errNotThere, rows, p.Rows)
 	}
 	return err
+}
+
+// isThere says whether the table still has its name.
+func (f *feeder) isThere(ctx context.Context) error {
+	info, err := f.db.Inspect(ctx, f.into)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if info.Mark != f.mark {
+		return fmt.Errorf("table %s is %s and not %s: %w", f.into.Name, info.Mark, f.mark, errNotThere)
+	}
+	return nil
 }
 
 // doubt settles the batch in flight after an error, unless the error says that it
@@ -266,7 +295,7 @@ func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) 
 	if err := f.reader.exactly(ctx, f.ledger.places(), p.Positions, &f.events); err != nil {
 		return fmt.Errorf("read batch %d of table %s again: %w", p.Batch, f.into.Name, err)
 	}
-	made, err := f.rows.make(ctx, &f.events)
+	made, err := f.rows.make(ctx, &f.events, true)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ const (
 	keepTails = 16
 )
 
+// errReplaced is that a stream has to be archived before it can be read on.
+var errReplaced = errors.New("it was deleted and made anew, and that is not archived yet: is an archiver running?")
+
 // run is events [from, to) of a batch: of one incarnation of one stream.
 type run struct {
 	stream      string
@@ -107,7 +110,7 @@ func (r *reader) read(ctx context.Context, b *batch) error {
 			return context.Cause(ctx)
 		case errors.Is(err, redisstream.ErrHistoryReplaced):
 			r.forget(name)
-			errs = append(errs, fmt.Errorf("stream %q was deleted and made anew, and that is not archived yet: is an archiver running?", name))
+			errs = append(errs, fmt.Errorf("stream %q: %w", name, errReplaced))
 		default:
 			errs = append(errs, err)
 		}
@@ -201,14 +204,14 @@ func (r *reader) forget(name string) {
 	}
 }
 
-// reset goes back, or on, to other places.
+// reset goes back to other places; streams that are not among them begin anew.
 func (r *reader) reset(to map[string]place) {
-	for name := range r.tails {
+	for _, name := range r.names {
 		r.forget(name)
+		r.places[name] = to[name]
 	}
 	for name, at := range to {
 		r.follow(name, at)
-		r.places[name] = at
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/event"
@@ -15,8 +16,8 @@ import (
 // rowMaker makes rows of batches. It holds one batch at a time, and is not safe for
 // concurrent use.
 type rowMaker interface {
-	// make takes a batch and counts the rows that it gives.
-	make(ctx context.Context, b *batch) (made, error)
+	// make takes a batch and, if asked to, counts the rows that it gives.
+	make(ctx context.Context, b *batch, count bool) (made, error)
 	// insert issues the statement that puts the rows of the batch that was taken last
 	// into a table.
 	insert(ctx context.Context, db *chstore.Store, load chstore.Load) (rows uint64, err error)
@@ -50,12 +51,12 @@ func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s
 const tooManyLetters = 10_000
 
 // make implements rowMaker.
-func (r *sqlRows) make(ctx context.Context, b *batch) (made, error) {
+func (r *sqlRows) make(ctx context.Context, b *batch, count bool) (made, error) {
 	var m made
 	if err := r.fill(b, nil, &m.letters); err != nil {
 		return m, err
 	}
-	if err := r.leaveOutUnusable(ctx, b, &m); err != nil {
+	if err := r.leaveOutUnusable(ctx, b, &m); err != nil || !count {
 		return m, err
 	}
 	rows, err := r.count(ctx)
@@ -69,13 +70,34 @@ func (r *sqlRows) make(ctx context.Context, b *batch) (made, error) {
 	return m, err
 }
 
-// selected gives the rows by the columns of the table: all of them, so that a
-// value that cannot be made shows before it is inserted.
+// refused takes up a batch that failed to be inserted for its data: it finds the
+// events that cannot be used, and leaves them out.
+func (r *sqlRows) refused(ctx context.Context, b *batch, m *made) error {
+	return r.leaveOutFailing(ctx, b, m)
+}
+
+// count gives how many rows the block makes. All of their values are made, in the
+// types of the table, so that one that cannot be shows before it is inserted.
 func (r *sqlRows) count(ctx context.Context) (uint64, error) {
 	if r.block.Len() == 0 {
 		return 0, nil
 	}
-	return r.db.CountBlock(ctx, r.block, r.def.Select) //nolint:wrapcheck // it says what
+	return r.db.CountBlock(ctx, r.block, r.evaluated()) //nolint:wrapcheck // it says what
+}
+
+// evaluated is a SELECT of as many rows as the definition's, for which all of its
+// values are made.
+func (r *sqlRows) evaluated() string {
+	var casts []string
+	for _, name := range r.columns {
+		c, _ := r.def.Table.Column(name)
+		if strings.Contains(c.Type, "AggregateFunction(") {
+			casts = append(casts, chstore.Identifier(name))
+			continue
+		}
+		casts = append(casts, "CAST("+chstore.Identifier(name)+" AS "+c.Type+")")
+	}
+	return "SELECT 1 AS x FROM (\n" + strings.TrimRight(r.def.Select, "; \t\r\n") + "\n) WHERE NOT ignore(" + strings.Join(casts, ", ") + ")"
 }
 
 // fill puts the batch into the block, without some events.

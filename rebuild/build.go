@@ -1,0 +1,255 @@
+package rebuild
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// reportEvery is how often progress and checkpoint are handed to the job.
+const reportEvery = 200 * time.Millisecond
+
+// Engine returns what runs the jobs of Kind.
+func (s *Service) Engine() jobs.Engine { return &engine{s} }
+
+type engine struct{ svc *Service }
+
+// Run implements jobs.Engine.
+func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
+	b, err := e.prepare(ctx, h)
+	if err != nil {
+		return asJob(ctx, err)
+	}
+	return asJob(ctx, b.run(ctx))
+}
+
+// Cancel implements jobs.Engine: it drops the shadow and what belongs to it.
+func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
+	b, err := e.prepare(ctx, h)
+	if err != nil {
+		return err
+	}
+	if b.cp.Generation == 0 || b.cp.Phase == PhaseDone {
+		return nil
+	}
+	doc, err := e.svc.documents.Get(ctx, b.name())
+	if err != nil && !errors.Is(err, projection.ErrNotBuilt) {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	if doc != nil && doc.Live.Generation == b.cp.Generation {
+		return nil // it was live before it could be cancelled
+	}
+	if err := b.db.Kill(ctx, ""); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	return b.dropTables(ctx)
+}
+
+// asJob makes an error one that says to the runner what to do with the job.
+func asJob(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return nil
+	case cause != nil && !errors.Is(err, cause):
+		return fmt.Errorf("%w (%w)", cause, err)
+	case cause != nil:
+		return err
+	case passes(err), errors.Is(err, projection.ErrHeld), errors.Is(err, projection.ErrFenced), errors.Is(err, errNotThere):
+		return jobs.Retry(err)
+	}
+	return err
+}
+
+// build is one attempt at a rebuild.
+type build struct {
+	svc  *Service
+	h    *jobs.Handle
+	job  jobs.Job
+	spec frozenSpec
+	sub  *subject
+	plan *Plan
+	db   *chstore.Store // in the name of the job
+
+	mu       sync.Mutex // of what is below, while chunks are loaded
+	cp       *checkpoint
+	journal  *journal
+	events   uint64 // read in this phase
+	total    uint64
+	holding  string
+	reported time.Time
+}
+
+func (b *build) name() string { return b.sub.def.Name }
+
+// prepare reads what the job says.
+func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
+	b := &build{svc: e.svc, h: h, job: h.Job()}
+	if err := json.Unmarshal(b.job.Spec, &b.spec); err != nil {
+		return nil, fmt.Errorf("read the spec of the rebuild: %w", err)
+	}
+	var err error
+	if b.cp, err = readCheckpoint(b.job.Checkpoint); err != nil {
+		return nil, err
+	}
+	if b.plan, err = readPlan(ctx, h.Files()); err != nil {
+		return nil, err
+	}
+	if b.journal, err = decodeJournal(b.cp.Journal, len(b.plan.Chunks)); err != nil {
+		return nil, err
+	}
+	var k kept
+	if err := readFile(ctx, h.Files(), definitionFile, &k); err != nil {
+		return nil, fmt.Errorf("read the definition of the rebuild: %w", err)
+	}
+	set, err := e.svc.opts.Definitions()
+	if err != nil {
+		return nil, fmt.Errorf("read the projections: %w", err)
+	}
+	b.db = e.svc.opts.ClickHouse.As(b.job.ID)
+	if now, set, digest, err := e.svc.definition(b.spec.Projection); err == nil && digest == b.spec.Digest {
+		b.sub, err = e.svc.subject(ctx, now, set, digest) // with its checks
+		return b, err
+	}
+	b.sub, err = e.svc.subject(ctx, k.definition(), set, b.spec.Digest)
+	return b, err
+}
+
+// errChanged is that the definition is not the one that the rebuild was created
+// with.
+func (b *build) unchanged() error {
+	_, _, digest, err := b.svc.definition(b.spec.Projection)
+	if err != nil {
+		return err
+	}
+	if digest != b.spec.Digest {
+		return remedy.Wrapf(fmt.Errorf("the definition of %s has changed since the rebuild was created", b.name()),
+			"Cancel the rebuild and create a new one, or put the definition back and retry it.")
+	}
+	return nil
+}
+
+// run goes through the phases from where the job is.
+func (b *build) run(ctx context.Context) error {
+	if b.cp.Phase != PhaseDone && !b.cp.Swapped {
+		if err := b.unchanged(); err != nil {
+			return err
+		}
+	}
+	// What a worker before this one has left running must not have an effect any more.
+	if err := patiently(ctx, b.holds, func(ctx context.Context) error { return b.db.Kill(ctx, "") }); err != nil {
+		return err
+	}
+	steps := map[string]func(context.Context) error{
+		PhasePlan: b.look, PhaseShadow: b.makeShadow, PhaseCarry: b.carryOver, PhaseLoad: b.load, PhasePour: b.pour,
+		PhaseCatchUp: b.catchUp, PhaseVerify: b.verify, PhaseApproval: b.approve, PhaseHandOver: b.handOver, PhaseDone: b.retire,
+	}
+	for {
+		phase := b.cp.Phase
+		b.begin(phase)
+		if err := steps[phase](ctx); err != nil {
+			return errors.Join(err, b.report())
+		}
+		if phase == PhaseDone {
+			return b.report()
+		}
+		b.cp.Phase = b.after(phase)
+		if err := b.save(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// after gives the phase that comes after one.
+func (b *build) after(phase string) string {
+	list := phases()
+	for i := range list {
+		if list[i] == phase {
+			return list[i+1]
+		}
+	}
+	return PhaseDone
+}
+
+// begin shows a phase.
+func (b *build) begin(phase string) {
+	b.events, b.total = 0, 0
+	b.h.Log("info", "phase "+phase)
+	b.h.Report(func(p *jobs.Progress) {
+		p.Phase, p.Holding, p.Done, p.Total, p.Selected, p.Exact = phase, "", 0, 0, 0, false
+	})
+}
+
+// progress reports now and then. b.mu is held.
+func (b *build) progress() error {
+	if time.Since(b.reported) < reportEvery {
+		return nil
+	}
+	return b.report()
+}
+
+// report hands the job its progress and its checkpoint. b.mu is held, or nothing else
+// runs.
+func (b *build) report() error {
+	b.reported = time.Now()
+	b.h.Report(func(p *jobs.Progress) {
+		p.Done, p.Total, p.Holding = b.events, b.total, b.holding
+		p.Selected = b.journal.total()
+		p.DeadLetters = b.cp.Letters
+	})
+	b.cp.Journal = b.journal.encode()
+	if err := b.h.SetCheckpoint(b.cp); err != nil {
+		return fmt.Errorf("set the checkpoint of the rebuild: %w", err)
+	}
+	return nil
+}
+
+// holds tells the job why it waits, "" when it does not.
+func (b *build) holds(reason string) {
+	if reason == b.holding {
+		return
+	}
+	b.holding = reason
+	if reason != "" {
+		b.h.Log("warn", reason)
+	}
+	b.h.Report(func(p *jobs.Progress) { p.Holding = reason })
+}
+
+// save writes the job's document.
+func (b *build) save(ctx context.Context) error {
+	if err := b.report(); err != nil {
+		return err
+	}
+	if err := b.h.Save(ctx); err != nil {
+		if errors.Is(err, jobs.ErrLeaseLost) || context.Cause(ctx) != nil {
+			return fmt.Errorf("save the rebuild: %w", err)
+		}
+		return jobs.Retry(fmt.Errorf("save the rebuild: %w", err))
+	}
+	return nil
+}
+
+// warn notes what a person has to know before the swap.
+func (b *build) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	for _, w := range b.cp.Warnings {
+		if w == text {
+			return
+		}
+	}
+	if len(b.cp.Warnings) < maxWarnings {
+		b.cp.Warnings = append(b.cp.Warnings, text)
+	}
+	b.h.Log("warn", text)
+}
+
+// maxWarnings bounds checkpoint.Warnings.
+const maxWarnings = 50

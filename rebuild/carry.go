@@ -1,0 +1,114 @@
+package rebuild
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/reservoirhq/reservoir/chstore"
+)
+
+// carryOver takes, in a scoped rebuild, what is outside of the scope from the live
+// table: as it is at an exact position, for which its feeding stops for a moment, while
+// its parts are linked into a table of their own.
+func (b *build) carryOver(ctx context.Context) error {
+	if b.spec.Scope.IsZero() || b.cp.Carried {
+		return nil
+	}
+	if b.cp.Snapshot == nil {
+		if err := b.freeze(ctx); err != nil {
+			return err
+		}
+	}
+	if b.sub.kind == chstore.Adding {
+		return nil // together with the chunks, see pour
+	}
+	if err := b.db.Clean(ctx, b.shadow(), b.carried()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	rows, err := b.copyRest(ctx, b.shadow())
+	if err != nil {
+		return err
+	}
+	b.cp.Rows, b.cp.Carried = rows, true
+	return nil
+}
+
+// copyRest copies what is outside of the scope.
+func (b *build) copyRest(ctx context.Context, into chstore.Table) (uint64, error) {
+	rows, err := b.db.CopyExcept(ctx, b.frozen(), into, b.sub.spec.Names(), b.spec.Scope.rows(b.sub.def), b.carried(), nil)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it says what
+	}
+	b.h.Log("info", fmt.Sprintf("carried %d rows over", rows))
+	return rows, nil
+}
+
+// freeze links the live table's parts into one of its own, with nobody writing, and
+// takes note of its positions.
+func (b *build) freeze(ctx context.Context) error {
+	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
+	if err != nil {
+		return err
+	}
+	err = b.freezeHeld(ctx, hold)
+	return releaseAfter(ctx, hold.Hold, err)
+}
+
+func (b *build) freezeHeld(ctx context.Context, hold *seized) error {
+	doc := hold.Document()
+	table, err := b.svc.generationTable(ctx, b.db, b.name(), doc.Live.Generation)
+	if err != nil {
+		return err
+	}
+	old, err := b.svc.keptDefinition(ctx, b.name(), doc.Live.Digest)
+	if err != nil {
+		return err
+	}
+	mark := chstore.Mark{Projection: b.name(), Generation: b.mark().Generation, Rebuild: b.job.ID, Role: "frozen"}
+	if err := b.db.CreateTable(ctx, b.frozen(), old.Table.Spec(), mark); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if err := b.db.Clone(ctx, table, b.frozen()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if err := hold.Renew(ctx); err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	b.cp.Snapshot = maps.Clone(doc.Live.Positions)
+	if b.cp.Snapshot == nil {
+		b.cp.Snapshot = map[string]place{}
+	}
+	return b.save(ctx)
+}
+
+// pour puts the chunks, and in a scoped rebuild what is carried over, into the shadow
+// of a table that adds rows up, in one go: what fails is begun anew.
+func (b *build) pour(ctx context.Context) error {
+	if b.sub.kind != chstore.Adding || b.cp.Carried {
+		return nil
+	}
+	// Whatever an attempt before this one has put there.
+	if err := b.db.DropTable(ctx, b.shadow()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if err := b.db.CreateTable(ctx, b.shadow(), b.sub.spec, b.mark()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if !b.spec.Scope.IsZero() {
+		carried, err := b.copyRest(ctx, b.shadow())
+		if err != nil {
+			return err
+		}
+		b.cp.Rows = carried
+	}
+	rows, err := b.db.Pour(ctx, b.staging(), b.shadow(), b.sub.spec.Names(), nil)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if want := b.journal.total(); rows != want {
+		return fmt.Errorf("the staging table has %d rows, and its chunks gave %d: %w", rows, want, chstore.ErrUnproved)
+	}
+	b.cp.Carried = true
+	return nil
+}

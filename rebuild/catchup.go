@@ -1,0 +1,181 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/redisstream"
+)
+
+// caughtUp is how few events a look at all streams gives when a shadow has caught up.
+const caughtUp = 2000
+
+// jobLedger is the ledger of a shadow: in its job's checkpoint.
+type jobLedger struct{ b *build }
+
+func (l jobLedger) places() map[string]place     { return l.b.cp.Feed.Places }
+func (l jobLedger) batch() uint64                { return l.b.cp.Feed.Batch }
+func (l jobLedger) pending() *projection.Pending { return l.b.cp.Feed.Pending }
+
+func (l jobLedger) intend(ctx context.Context, p projection.Pending) error {
+	l.b.cp.Feed.Pending = &p
+	if err := l.b.save(ctx); err != nil {
+		l.b.cp.Feed.Pending = nil
+		return err
+	}
+	return nil
+}
+
+func (l jobLedger) settle(done bool) {
+	f := &l.b.cp.Feed
+	if p := f.Pending; p != nil && done {
+		maps.Copy(f.Places, p.Positions)
+		f.Batch = p.Batch
+	}
+	f.Pending = nil
+}
+
+// catchUp feeds the shadow with what was archived since, and with what is live, until
+// there is little left.
+func (b *build) catchUp(ctx context.Context) error {
+	f, err := b.feeder(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.reader.close()
+	return b.drain(ctx, f, caughtUp)
+}
+
+// drain feeds until a batch has fewer events than that.
+func (b *build) drain(ctx context.Context, f *feeder, below int) error {
+	for {
+		n, err := b.step(ctx, f)
+		if err != nil {
+			return err
+		}
+		if n < below {
+			return nil
+		}
+	}
+}
+
+// step feeds one batch, and waits where streams cannot be read.
+func (b *build) step(ctx context.Context, f *feeder) (int, error) {
+	for {
+		n, err := f.step(ctx)
+		b.events += uint64(n) //nolint:gosec // a count
+		if err == nil {
+			b.holds("")
+			return n, b.progress()
+		}
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		if errors.Is(err, jobs.ErrLeaseLost) || !waits(err) {
+			return 0, err
+		}
+		b.holds(err.Error())
+		if err := wait(ctx, retryMaxDelay); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// waits says whether a stream may be readable later.
+func waits(err error) bool {
+	return passes(err) || errors.Is(err, redisstream.ErrUnreachable) || errors.Is(err, redisstream.ErrLoading) || errors.Is(err, errReplaced)
+}
+
+// feeder makes the feeder of the shadow, wherever that is: before the exchange under
+// its own name, and after it under the live one.
+func (b *build) feeder(ctx context.Context) (*feeder, error) {
+	into, err := b.find(ctx, b.mark())
+	if err != nil {
+		return nil, err
+	}
+	feed := &b.cp.Feed
+	if feed.Places == nil {
+		feed.Places, feed.Batch = b.firstPlaces(), b.carried()
+	}
+	streams, err := b.svc.streams(ctx, b.sub.def)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range streams {
+		if _, ok := feed.Places[name]; !ok {
+			feed.Places[name] = b.cp.Snapshot[name]
+		}
+	}
+	rows, err := b.svc.rows(b.sub, &b.spec.Scope, b.wanted())
+	if err != nil {
+		return nil, err
+	}
+	r := newReader(b.svc.opts.Archive, b.svc.opts.Redis, b.svc.opts.Mapping, feed.Places)
+	r.lost = func(stream string, loss redisstream.Loss) {
+		b.warn("stream %q lost entries before they were read: %+v", stream, loss)
+	}
+	return &feeder{
+		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.aside, waiting: b.holds,
+		mark: b.mark(),
+	}, nil
+}
+
+// firstPlaces is where the shadow is fed from: where its chunks end, and in a scoped
+// rebuild also where the rows end that were carried over.
+func (b *build) firstPlaces() map[string]place {
+	places := b.plan.heads()
+	if b.spec.Scope.IsZero() {
+		return places
+	}
+	for name, at := range b.cp.Snapshot {
+		head, ok := places[name]
+		if !ok || at.Compare(head) < 0 {
+			places[name] = at
+		}
+	}
+	for name := range places {
+		if _, ok := b.cp.Snapshot[name]; !ok {
+			places[name] = place{} // nothing of it was carried over
+		}
+	}
+	return places
+}
+
+// wanted says, in a scoped rebuild, which events beyond firstPlaces are not yet in the
+// shadow: within the scope those beyond the chunks, and outside of it those beyond the
+// rows that were carried over.
+func (b *build) wanted() func(stream string, at place, within bool) bool {
+	if b.spec.Scope.IsZero() {
+		return nil
+	}
+	heads := b.plan.heads()
+	return func(stream string, at place, within bool) bool {
+		if within {
+			return at.Compare(heads[stream]) > 0
+		}
+		return at.Compare(b.cp.Snapshot[stream]) > 0
+	}
+}
+
+// find gives the table that bears a mark, whatever its name is.
+func (b *build) find(ctx context.Context, mark chstore.Mark) (chstore.Table, error) {
+	return findTable(ctx, b.db, mark)
+}
+
+func findTable(ctx context.Context, db *chstore.Store, mark chstore.Mark) (chstore.Table, error) {
+	tables, err := db.Marked(ctx, "", mark.Projection)
+	if err != nil {
+		return chstore.Table{}, err //nolint:wrapcheck // it says what
+	}
+	for _, t := range tables {
+		if t.Mark == mark {
+			return t.Table, nil
+		}
+	}
+	return chstore.Table{}, fmt.Errorf("the table of %s: %w", mark, chstore.ErrNoTable)
+}

@@ -1,0 +1,159 @@
+package rebuild
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// CreateOptions are what people say about a rebuild that they create.
+type CreateOptions struct {
+	Name, Reason string // for people; may be empty
+	By           string // who asks
+	// IdempotencyKey makes repeats of the same request give the same rebuild; "" is
+	// none. The same key with another spec is jobs.ErrKeyReused.
+	IdempotencyKey string
+	// Paused creates the rebuild paused: it waits for Resume, or for RunOne.
+	Paused bool
+}
+
+// frozenSpec is the Spec of a job, with the digest of the definition as it was.
+type frozenSpec struct {
+	Spec
+	Digest string `json:"digest"`
+}
+
+// Create validates a spec, freezes what is archived now and the definition, and makes
+// the job that rebuilds the projection. Whatever is wrong is refused before anything
+// is written. The job runs when a worker finds it.
+func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
+	d, set, digest, err := s.definition(spec.Projection)
+	if err != nil {
+		return nil, err
+	}
+	asked := spec
+	if err := spec.validate(d); err != nil {
+		return nil, err
+	}
+	if err := s.supported(d); err != nil {
+		return nil, err
+	}
+	sub, err := s.subject(ctx, d, set, digest)
+	if err != nil {
+		return nil, err
+	}
+	if err := projection.CheckEngine(ctx, s.opts.ClickHouse, d); err != nil {
+		return nil, err //nolint:wrapcheck // it names the projection
+	}
+	if err := s.scopable(ctx, &spec, sub); err != nil {
+		return nil, err
+	}
+	streams, err := s.streams(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if len(streams) == 0 {
+		return nil, remedy.Wrapf(fmt.Errorf("%w: there is no stream that %s is made of: %q", ErrInvalid, d.Name, d.Source.Streams),
+			"Archive the streams first, or write their names as `reservoir streams` shows them.")
+	}
+	filter, err := planFilter(d, &spec.Scope)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := makePlan(ctx, s.opts.Archive, streams, spec.Format, filter)
+	if err != nil {
+		return nil, err
+	}
+	job, err := s.opts.Jobs.Create(ctx, jobs.New{
+		Kind: Kind, Target: Target(d.Name), Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
+		Spec: frozenSpec{spec, digest}, Request: asked, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
+		Files: func(ctx context.Context, _ string, files objectstore.Store) error {
+			return errors.Join(putOnce(ctx, files, definitionFile, keep(d)), writePlan(ctx, files, plan))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create rebuild: %w", err)
+	}
+	return job, nil
+}
+
+// supported says what of a definition cannot be rebuilt.
+func (s *Service) supported(d *projection.Definition) error {
+	if len(d.Dependents) > 0 {
+		return remedy.Wrapf(fmt.Errorf("%w: %s has dependent tables, which cannot be rebuilt with it", ErrInvalid, d.Name),
+			"Make a projection of its own of each dependent table.")
+	}
+	return nil
+}
+
+// planFilter is what the archive may leave out of a plan: segments without any event
+// of the types and the tenants. Upcasters may make other types.
+func planFilter(d *projection.Definition, scope *Scope) (*event.Matcher, error) {
+	filter := event.Filter{Tenants: scope.Tenants}
+	if !d.Upcast {
+		filter.Types = d.Source.Types
+	} else {
+		filter.Tenants = nil
+	}
+	if filter.IsZero() {
+		return nil, nil //nolint:nilnil // no filter
+	}
+	m, err := filter.Compile()
+	if err != nil {
+		return nil, fmt.Errorf("select the events of %s: %w", d.Name, err)
+	}
+	return m, nil
+}
+
+// scopable says whether a part of the live table can be rebuilt.
+func (s *Service) scopable(ctx context.Context, spec *Spec, sub *subject) error {
+	if spec.Scope.IsZero() {
+		return nil
+	}
+	doc, err := s.documents.Get(ctx, sub.def.Name)
+	switch {
+	case errors.Is(err, projection.ErrNotBuilt) || err == nil && doc.Live.Generation == 0:
+		return fmt.Errorf("%w: %s has no live table of which a part could be rebuilt: rebuild it as a whole", ErrInvalid, sub.def.Name)
+	case err != nil:
+		return err //nolint:wrapcheck // it names the projection
+	}
+	live, err := s.opts.ClickHouse.Inspect(ctx, s.opts.ClickHouse.Table(sub.def.Table.Name))
+	if err != nil {
+		return err //nolint:wrapcheck // it names the table
+	}
+	for _, c := range sub.spec.Columns {
+		if !slices.ContainsFunc(live.Columns, func(l chstore.Column) bool { return l.Name == c.Name }) {
+			return fmt.Errorf("%w: the live table of %s has no column %s, so its rows cannot be carried over: rebuild it as a whole", ErrInvalid, sub.def.Name, c.Name)
+		}
+	}
+	if live.Kind != sub.kind {
+		return fmt.Errorf("%w: the engine of %s has changed, so its rows cannot be carried over: rebuild it as a whole", ErrInvalid, sub.def.Name)
+	}
+	return nil
+}
+
+// Plan gives what a rebuild loads, as it was frozen when it was created.
+func (s *Service) Plan(ctx context.Context, id string) (*Plan, error) {
+	return readPlan(ctx, s.opts.Jobs.Files(id))
+}
+
+// ReadSpec reads the Spec of a job.
+func ReadSpec(job *jobs.Job) (*Spec, error) {
+	if job.Kind != Kind {
+		return nil, fmt.Errorf("%w: job %s is a %s, and no rebuild", ErrInvalid, job.ID, job.Kind)
+	}
+	var f frozenSpec
+	if err := json.Unmarshal(job.Spec, &f); err != nil {
+		return nil, fmt.Errorf("read the spec of the rebuild: %w", err)
+	}
+	return &f.Spec, nil
+}

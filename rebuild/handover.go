@@ -1,0 +1,246 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// liveJob is in whose name the live table of a projection is fed, by whatever worker:
+// one that takes over kills what the one before it has left running.
+func liveJob(name string) string { return "projector-" + name }
+
+// seized is the right to write to a projection's live table, with nothing in flight.
+type seized struct{ *projection.Hold }
+
+// seize takes the live table of a projection from its projector, and settles what that
+// has in flight.
+func (s *Service) seize(ctx context.Context, name, by string) (*seized, error) {
+	hold, err := s.acquire(ctx, name, projection.Claim{Worker: by, Kind: projection.Rebuilder, TTL: s.opts.TTL})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.settleOld(ctx, hold, by); err != nil {
+		return nil, releaseAfter(ctx, hold, err)
+	}
+	return &seized{hold}, nil
+}
+
+// acquireEvery is how often a holder is looked at.
+const acquireEvery = 200 * time.Millisecond
+
+// acquire waits for a hold, for as long as the holder of now may live and a little more.
+func (s *Service) acquire(ctx context.Context, name string, claim projection.Claim) (*projection.Hold, error) {
+	for began := time.Now(); ; {
+		hold, err := s.documents.Acquire(ctx, name, claim)
+		if err == nil || !errors.Is(err, projection.ErrHeld) || time.Since(began) > 3*claim.TTL {
+			return hold, err //nolint:wrapcheck // it names the projection
+		}
+		if err := wait(ctx, acquireEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// releaseAfter gives a hold back, whatever became of what it was for.
+func releaseAfter(ctx context.Context, hold *projection.Hold, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if releaseErr := hold.Release(ctx); releaseErr != nil && !errors.Is(releaseErr, projection.ErrFenced) {
+		return errors.Join(err, releaseErr)
+	}
+	return err
+}
+
+// settleOld finds out whether the live table has the batch in flight as a whole, or
+// makes that nothing of it is there. It is not issued again.
+func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by string) error {
+	db := s.opts.ClickHouse.As(liveJob(hold.Document().Name))
+	if err := db.Kill(ctx, ""); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	doc := hold.Document()
+	p := doc.Pending
+	if p == nil {
+		return nil
+	}
+	if p.Rows == 0 {
+		hold.Settle(true)
+		return nil
+	}
+	table, err := s.generationTable(ctx, db, doc.Name, doc.Live.Generation)
+	if err != nil {
+		return err
+	}
+	info, err := db.Inspect(ctx, table)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	there, err := look(ctx, db, table, info.Kind, p)
+	if err != nil {
+		return err
+	}
+	if there == some {
+		if err := hold.Damage(ctx, fmt.Sprintf("batch %d is there in part, and the one who fed it died", p.Batch), by); err != nil {
+			return err //nolint:wrapcheck // it names the projection
+		}
+	}
+	hold.Settle(there == all)
+	return nil
+}
+
+// generationTable gives the table of a generation, whatever its name is.
+func (s *Service) generationTable(ctx context.Context, db *chstore.Store, name string, generation uint64) (chstore.Table, error) {
+	tables, err := db.Marked(ctx, "", name)
+	if err != nil {
+		return chstore.Table{}, err //nolint:wrapcheck // it says what
+	}
+	for _, t := range tables {
+		if uint64(t.Mark.Generation) == generation && t.Mark.Role == "" { //nolint:gosec // from 1
+			return t.Table, nil
+		}
+	}
+	return chstore.Table{}, remedy.Wrapf(fmt.Errorf("generation %d of %s: %w", generation, name, chstore.ErrNoTable),
+		"Somebody has dropped or renamed it. Rename it back, or rebuild the projection as a whole.")
+}
+
+// generationMark gives the mark of a generation's table.
+func (s *Service) generationMark(ctx context.Context, db *chstore.Store, name string, generation uint64) (chstore.Table, chstore.Mark, error) {
+	table, err := s.generationTable(ctx, db, name, generation)
+	if err != nil {
+		return table, chstore.Mark{}, err
+	}
+	info, err := db.Inspect(ctx, table)
+	return table, info.Mark, err //nolint:wrapcheck // it says what
+}
+
+// handOver brings the shadow to where the live table is, exchanges them, and makes that
+// known: first without disturbing the projector, then in its place.
+func (b *build) handOver(ctx context.Context) error {
+	if b.cp.Swapped {
+		return nil
+	}
+	if err := putOnce(ctx, b.svc.opts.Objects, definitionKey(b.name(), b.sub.digest), keep(b.sub.def)); err != nil {
+		return err
+	}
+	f, err := b.feeder(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.reader.close()
+	if err := b.drain(ctx, f, caughtUp); err != nil {
+		return err
+	}
+	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
+	if err != nil {
+		return err
+	}
+	return releaseAfter(ctx, hold.Hold, b.swap(ctx, hold, f))
+}
+
+// swap is the part of the hand-over in which nobody else feeds.
+func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
+	doc := hold.Document()
+	switch {
+	case doc.Live.Generation == b.cp.Generation: // it was swapped, and the answer was lost
+		b.cp.Swapped = true
+		return b.save(ctx)
+	case doc.Live.Generation != b.cp.Base:
+		return remedy.Wrapf(fmt.Errorf("generation %d of %s became live while this rebuild ran, and it was made beside generation %d", doc.Live.Generation, b.name(), b.cp.Base),
+			"Cancel this rebuild, and create a new one if it is still needed.")
+	}
+	if err := b.reach(ctx, hold, f); err != nil {
+		return err
+	}
+	// Both rights are renewed, so that the exchange is this worker's to make for as long
+	// as it may take.
+	if err := b.save(ctx); err != nil {
+		return err
+	}
+	if err := hold.Renew(ctx); err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	if err := b.exchange(ctx); err != nil {
+		return err
+	}
+	next := projection.Generation{Generation: b.cp.Generation, Digest: b.sub.digest, Rebuild: b.job.ID, Positions: maps.Clone(b.cp.Feed.Places)}
+	old := ""
+	if doc.Live.Generation != 0 {
+		old = b.shadow().Name
+	}
+	if err := hold.HandOver(ctx, next, b.cp.Feed.Batch, old, b.sub.def.Retention.Keep, "rebuild "+b.job.ID); err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	b.cp.Swapped = true
+	return b.save(ctx)
+}
+
+// exchange makes the shadow the live table, in an instant.
+func (b *build) exchange(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.svc.opts.TTL/2)
+	defer cancel()
+	var expect chstore.Mark
+	if b.cp.Base != 0 {
+		var err error
+		if _, expect, err = b.svc.generationMark(ctx, b.db, b.name(), b.cp.Base); err != nil {
+			return err
+		}
+	}
+	err := b.db.Exchange(ctx, b.live(), b.shadow(), b.mark(), expect)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return jobs.Retry(fmt.Errorf("the exchange took too long: %w", err))
+	}
+	return err //nolint:wrapcheck // it says what
+}
+
+// reach feeds the shadow until it is at least where the live table is, in every
+// stream.
+func (b *build) reach(ctx context.Context, hold *seized, f *feeder) error {
+	for {
+		if _, err := b.step(ctx, f); err != nil {
+			return err
+		}
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
+		behind := ""
+		f.follow(hold.Document().Live.Positions)
+		for stream, at := range hold.Document().Live.Positions {
+			if b.cp.Feed.Places[stream].Compare(at) < 0 {
+				behind = fmt.Sprintf("the live table is made of stream %q up to %s, and the new one up to %s", stream, showPlace(at), showPlace(b.cp.Feed.Places[stream]))
+				if !b.sub.def.Source.MatchesStream(stream) {
+					behind = ""
+					continue // the definition has it no more
+				}
+				break
+			}
+		}
+		b.holds(behind)
+		if behind == "" {
+			return nil
+		}
+		if err := hold.Renew(ctx); err != nil {
+			return err //nolint:wrapcheck // it names the projection
+		}
+		if err := wait(ctx, retryDelay); err != nil {
+			return err
+		}
+	}
+}
+
+// retire removes what was made for the load, and generations that were kept long enough.
+func (b *build) retire(ctx context.Context) error {
+	for _, t := range []chstore.Table{b.staging(), b.frozen()} {
+		if err := b.db.DropTable(ctx, t); err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+	}
+	return b.svc.Sweep(ctx, b.name())
+}

@@ -1,0 +1,413 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// number is that of a chunk's rows, in Keeping and Replacing tables.
+func (b *build) number(chunk int) uint64 { return numberBase(b.cp.Generation) + 1 + uint64(chunk) } //nolint:gosec // an index
+
+// carried is the number of the rows that are carried over; those of batches come
+// after it.
+func (b *build) carried() uint64 { return b.number(len(b.plan.Chunks)) }
+
+// mark is what the shadow bears.
+func (b *build) mark() chstore.Mark {
+	return chstore.Mark{Projection: b.name(), Generation: int(b.cp.Generation), Rebuild: b.job.ID, Digest: b.sub.digest} //nolint:gosec // small
+}
+
+func (b *build) shadow() chstore.Table  { return b.db.Table(tableOf(b.sub.def, b.cp.Generation)) }
+func (b *build) live() chstore.Table    { return b.db.Table(b.sub.def.Table.Name) }
+func (b *build) staging() chstore.Table { return b.db.Table(b.shadow().Name + "__staging") }
+func (b *build) frozen() chstore.Table  { return b.db.Table(b.shadow().Name + "__frozen") }
+
+// loadInto is the table that chunks are loaded into: where rows add up one that keeps
+// them, since it cannot be said of a chunk there whether it is in it.
+func (b *build) loadInto() (chstore.Table, chstore.Kind) {
+	if b.sub.kind == chstore.Adding {
+		return b.staging(), chstore.Keeping
+	}
+	return b.shadow(), b.sub.kind
+}
+
+// look notes what the plan says that people have to know.
+func (b *build) look(context.Context) error {
+	p := b.plan
+	b.h.Log("info", fmt.Sprintf("%d events in %d chunks of %d streams, %d bytes", p.Events, len(p.Chunks), len(p.Streams), p.Bytes))
+	for i, g := range p.Named {
+		if i == maxNamedGaps {
+			b.warn("and %d more losses within the range", p.Gaps-maxNamedGaps)
+			break
+		}
+		b.warn("stream %q lost entries after %s and up to %s before they were archived (%s, %d or more)", g.Stream, g.After, g.UpTo, g.Cause, g.Lost)
+	}
+	return nil
+}
+
+// maxNamedGaps is how many losses are warned of one by one.
+const maxNamedGaps = 10
+
+// makeShadow makes the table that is built.
+func (b *build) makeShadow(ctx context.Context) error {
+	if b.cp.Generation == 0 {
+		doc, err := b.svc.documents.Get(ctx, b.name())
+		if err != nil && !errors.Is(err, projection.ErrNotBuilt) {
+			return err //nolint:wrapcheck // it names the projection
+		}
+		if doc != nil {
+			b.cp.Base = doc.Live.Generation
+		}
+		if b.cp.Generation, err = b.svc.documents.NextGeneration(ctx, b.name()); err != nil {
+			return err //nolint:wrapcheck // it names the projection
+		}
+		if err := b.save(ctx); err != nil {
+			return err
+		}
+	}
+	if err := b.db.CreateTable(ctx, b.shadow(), b.sub.spec, b.mark()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if into, _ := b.loadInto(); into != b.shadow() {
+		mark := b.mark()
+		mark.Role = "staging"
+		return b.db.CreateTable(ctx, into, b.sub.spec.Staging(), mark) //nolint:wrapcheck // it says what
+	}
+	return nil
+}
+
+// dropTables drops everything that was made for the generation that is built.
+func (b *build) dropTables(ctx context.Context) error {
+	tables, err := b.db.Marked(ctx, "", b.name())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	for _, t := range tables {
+		if t.Mark.Rebuild != b.job.ID || t.Table.Name == b.live().Name {
+			continue
+		}
+		if err := b.db.DropTable(ctx, t.Table); err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+	}
+	return nil
+}
+
+// load loads the chunks that are not loaded yet.
+func (b *build) load(ctx context.Context) error {
+	into, kind := b.loadInto()
+	if err := b.reconcile(ctx, into, kind); err != nil {
+		return err
+	}
+	if b.cp.Way == "" {
+		b.cp.Way = b.way()
+	}
+	makers := make(chan rowMaker, b.spec.Concurrency)
+	for range b.spec.Concurrency {
+		rows, err := b.svc.rows(b.sub, &b.spec.Scope, nil)
+		if err != nil {
+			return err
+		}
+		makers <- rows
+	}
+	b.total = b.plan.Events
+	for i := range b.plan.Chunks {
+		if _, ok := b.journal.loaded(i); ok {
+			b.events += b.plan.Chunks[i].Events
+		}
+	}
+	began, before := time.Now(), b.events
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(b.spec.Concurrency)
+	for i := range b.plan.Chunks {
+		if b.isLoaded(i) {
+			continue
+		}
+		if err := b.pace(groupCtx, began, before); err != nil {
+			break // the group says why, or ctx
+		}
+		group.Go(func() error {
+			rows := <-makers
+			defer func() { makers <- rows }()
+			return b.loadChunk(groupCtx, &chunkLoad{b: b, index: i, chunk: &b.plan.Chunks[i], into: into, kind: kind, rows: rows})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err //nolint:wrapcheck // it is ours
+	}
+	return context.Cause(ctx)
+}
+
+// isLoaded says whether the journal has a chunk.
+func (b *build) isLoaded(i int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.journal.loaded(i)
+	return ok
+}
+
+// pace waits for as long as the load is ahead of its rate.
+func (b *build) pace(ctx context.Context, began time.Time, before uint64) error {
+	if b.spec.Rate <= 0 {
+		return context.Cause(ctx)
+	}
+	b.mu.Lock()
+	done := b.events - before
+	b.mu.Unlock()
+	ahead := time.Duration(float64(done)/b.spec.Rate*float64(time.Second)) - time.Since(began)
+	if ahead <= 0 {
+		return context.Cause(ctx)
+	}
+	return wait(ctx, ahead)
+}
+
+// way is how the chunks are loaded.
+func (b *build) way() Way {
+	p := &b.svc.opts.Pushdown
+	switch {
+	case b.spec.Way == WayGo, b.sub.def.Kind != projection.SQL, b.spec.Way == WayPushdown:
+		return map[bool]Way{true: WayPushdown, false: WayGo}[b.spec.Way == WayPushdown]
+	case p.S3 == nil && p.Dir == "":
+		return WayGo
+	case b.sub.def.Upcast && b.svc.opts.Upcasters.Len() > 0:
+		b.h.Log("info", "the events go through upcasters, and so through this process")
+		return WayGo
+	}
+	return WayPushdown
+}
+
+// reconcile makes the table what the journal says, after a crash: chunks that are
+// there and not in the journal are removed, and those that are not there as a whole
+// are loaded again.
+func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.Kind) error {
+	if err := b.countLetters(ctx); err != nil {
+		return err
+	}
+	if kind == chstore.Replacing {
+		return nil // to load a chunk again does no harm
+	}
+	there, err := b.db.Chunks(ctx, into, b.number(0))
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	for i := range b.plan.Chunks {
+		rows, loaded := b.journal.loaded(i)
+		has := there[b.number(i)]
+		if loaded && rows == has {
+			continue
+		}
+		if loaded {
+			b.h.Log("warn", fmt.Sprintf("chunk %d has %d rows in %s, and had %d: it is loaded again", i, has, into.Name, rows))
+		}
+		b.journal.forget(i)
+		if has > 0 {
+			if err := b.db.Clean(ctx, into, b.number(i)); err != nil {
+				return err //nolint:wrapcheck // it says what
+			}
+		}
+	}
+	return nil
+}
+
+// chunkLoad is the loading of one chunk.
+type chunkLoad struct {
+	b       *build
+	index   int
+	chunk   *Chunk
+	into    chstore.Table
+	kind    chstore.Kind
+	rows    rowMaker
+	tries   int
+	letters []Letter
+}
+
+// loadChunk loads a chunk, whatever it takes, and notes that in the journal.
+func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
+	var rows uint64
+	err := patiently(ctx, b.holdsLocked, func(ctx context.Context) (err error) {
+		if c.tries > 0 {
+			if err := c.clean(ctx); err != nil {
+				return err
+			}
+		}
+		rows, err = c.once(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("chunk %d, of stream %q from %s to %s: %w", c.index, b.plan.Streams[c.chunk.Stream].Stream, c.chunk.Range.From, c.chunk.Range.To, err)
+	}
+	if err := b.aside(ctx, b.number(c.index), c.letters); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.journal.finish(c.index, rows)
+	b.events += c.chunk.Events
+	return b.progress()
+}
+
+// holdsLocked is holds for several goroutines.
+func (b *build) holdsLocked(reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holds(reason)
+}
+
+// clean removes what an attempt may have left.
+func (c *chunkLoad) clean(ctx context.Context) error {
+	number := c.b.number(c.index)
+	if err := c.b.db.Kill(ctx, fmt.Sprintf("chunk/%d", number)); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if c.kind == chstore.Replacing {
+		return nil
+	}
+	rows, err := c.b.db.Prove(ctx, c.into, number)
+	if err != nil || rows == 0 {
+		return err //nolint:wrapcheck // it says what
+	}
+	return c.b.db.Clean(ctx, c.into, number) //nolint:wrapcheck // it says what
+}
+
+// attemptsPerEpoch keeps the tokens of a worker's attempts apart from another's.
+const attemptsPerEpoch = 1 << 20
+
+// once issues the statement of a chunk, and returns how many rows it gave.
+func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
+	c.tries++
+	c.letters = c.letters[:0]
+	if c.b.pushes(c.chunk) {
+		rows, err := c.push(ctx)
+		switch {
+		case errors.Is(err, chstore.ErrSource), errors.Is(err, chstore.ErrNotPushable):
+			if c.b.spec.Way == WayPushdown {
+				return 0, err
+			}
+			c.b.goThrough(err)
+		case errors.Is(err, chstore.ErrData): // find out which events it is
+		default:
+			return rows, err
+		}
+		if err := c.clean(ctx); err != nil {
+			return 0, err
+		}
+		c.tries++
+	}
+	return c.stream(ctx)
+}
+
+// pushes says whether ClickHouse reads a chunk itself.
+func (b *build) pushes(c *Chunk) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cp.Way == WayPushdown && c.Format == archive.Parquet
+}
+
+// goThrough takes the way through this process from here on.
+func (b *build) goThrough(why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cp.Way == WayPushdown {
+		b.cp.Way = WayGo
+		b.h.Log("warn", fmt.Sprintf("ClickHouse cannot read the archive itself, so its events go through this process: %v", why))
+	}
+}
+
+func (c *chunkLoad) load() chstore.Load {
+	return chstore.Load{
+		Into: c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
+		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, //nolint:gosec // small
+	}
+}
+
+// stream sends the events of a chunk.
+func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
+	events, err := c.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	m, err := c.rows.make(ctx, events, false)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := c.rows.insert(ctx, c.b.db, c.load())
+	if maker, ok := c.rows.(*sqlRows); ok && errors.Is(err, chstore.ErrData) {
+		if err := maker.refused(ctx, events, &m); err != nil {
+			return 0, err
+		}
+		c.tries++
+		rows, err = c.rows.insert(ctx, c.b.db, c.load())
+	}
+	c.letters = m.letters
+	return rows, err
+}
+
+// read reads the events of a chunk from the archive as it is now: their segments may
+// have been compacted since.
+func (c *chunkLoad) read(ctx context.Context) (*batch, error) {
+	stream := string(c.b.plan.Streams[c.chunk.Stream].Stream)
+	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
+		Stream: stream, Incarnation: c.chunk.Incarnation, Range: c.chunk.Range, Format: c.b.spec.Format,
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the stream
+	}
+	out := &batch{}
+	out.reset()
+	for read, err := range plan.Batches(ctx) {
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it names the stream
+		}
+		out.add(stream, read, 0, read.Len())
+	}
+	if n := uint64(out.events.Len()); c.chunk.Whole && n != c.chunk.Events { //nolint:gosec // a length
+		return nil, fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", n, c.chunk.Events)
+	}
+	return out, nil
+}
+
+// aside keeps letters among the job's files, as far as the definition lets it.
+func (b *build) aside(ctx context.Context, number uint64, letters []Letter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	b.mu.Lock()
+	b.cp.Letters += uint64(len(letters))
+	count := b.cp.Letters
+	b.mu.Unlock()
+	if err := allowed(b.sub.def, count, letters); err != nil {
+		return err
+	}
+	return putAnew(ctx, b.h.Files(), letterKey(number), letters)
+}
+
+// allowed says whether so many events may be put aside.
+func allowed(d *projection.Definition, count uint64, letters []Letter) error {
+	if count <= d.Failures.DeadLetters {
+		return nil
+	}
+	named := ""
+	for i := range letters[:min(len(letters), 3)] {
+		named += "; " + letters[i].String()
+	}
+	return fmt.Errorf("%d events cannot be used, and the definition of %s puts at most %d aside%s", count, d.Name, d.Failures.DeadLetters, named)
+}
+
+func letterKey(number uint64) string { return fmt.Sprintf("letters/%020d.json", number) }
+
+// rangeOf narrows what is read of a chunk's objects, where they hold more.
+func rangeOf(c *Chunk) event.Range {
+	if c.Whole {
+		return event.Range{}
+	}
+	return c.Range
+}

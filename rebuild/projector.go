@@ -1,0 +1,390 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/redisstream"
+)
+
+// ProjectorOptions say which projections are kept live, and how.
+type ProjectorOptions struct {
+	// Names are the projections; none: all.
+	Names []string
+	// Worker names this process; it is another one in every process. Required.
+	Worker string
+	// Batch is how long events are gathered until they are fed, at most; default 500 ms.
+	// While many come, batches are full and follow one another.
+	Batch time.Duration
+	// Poll is how often projections are looked at that are not fed here: whether their
+	// worker has died, and whether they are new; default 2 s.
+	Poll time.Duration
+	// Discover is how often new streams are looked for; default 15 s.
+	Discover time.Duration
+	// Build creates a rebuild of each projection that was never built.
+	Build      bool
+	Registerer prometheus.Registerer // of metrics reservoir_projector_…; nil: none
+}
+
+func (o *ProjectorOptions) defaults() error {
+	if o.Worker == "" {
+		return errors.New("projector: ProjectorOptions.Worker is empty: name the process")
+	}
+	if o.Batch <= 0 {
+		o.Batch = 500 * time.Millisecond
+	}
+	if o.Poll <= 0 {
+		o.Poll = 2 * time.Second
+	}
+	if o.Discover <= 0 {
+		o.Discover = 15 * time.Second
+	}
+	return nil
+}
+
+// Projector keeps projections live: what is published comes into their tables, each
+// event once. Any number of projectors may run, anywhere: each projection is fed by one
+// of them, and if that one dies, by another.
+type Projector struct {
+	svc     *Service
+	opts    ProjectorOptions
+	metrics *projectorMetrics
+}
+
+// Projector makes a Projector, which does nothing until Run.
+func (s *Service) Projector(opts ProjectorOptions) (*Projector, error) {
+	if err := opts.defaults(); err != nil {
+		return nil, err
+	}
+	return &Projector{svc: s, opts: opts, metrics: newProjectorMetrics(opts.Registerer)}, nil
+}
+
+// Run feeds projections until ctx ends. Then it finishes what is in hand, gives the
+// projections back, and returns nil. What fails is logged and tried again.
+func (p *Projector) Run(ctx context.Context) error {
+	running := map[string]bool{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		for _, name := range p.names() {
+			mu.Lock()
+			busy := running[name]
+			running[name] = true
+			mu.Unlock()
+			if busy {
+				continue
+			}
+			wg.Go(func() {
+				p.keep(ctx, name)
+				mu.Lock()
+				delete(running, name)
+				mu.Unlock()
+			})
+		}
+		if err := wait(ctx, p.opts.Poll); err != nil {
+			return nil //nolint:nilerr // it was asked to stop
+		}
+	}
+}
+
+// names gives the projections to be fed.
+func (p *Projector) names() []string {
+	set, err := p.svc.opts.Definitions()
+	if err != nil {
+		p.svc.opts.Logger.Error("the projections cannot be read", "error", err)
+		return p.opts.Names
+	}
+	var names []string
+	for d := range set.All() {
+		if len(p.opts.Names) == 0 || slices.Contains(p.opts.Names, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
+// keep feeds a projection for as long as this worker may.
+func (p *Projector) keep(ctx context.Context, name string) {
+	logger := p.svc.opts.Logger.With("projection", name)
+	err := p.feed(ctx, name)
+	switch {
+	case err == nil, ctx.Err() != nil:
+	case errors.Is(err, projection.ErrHeld), errors.Is(err, projection.ErrFenced):
+		logger.Debug("another worker has the projection", "error", err)
+	case errors.Is(err, projection.ErrNotBuilt):
+		if err := p.build(ctx, name); err != nil {
+			logger.Error("the projection cannot be built", "error", err)
+		}
+	default:
+		p.metrics.failures.WithLabelValues(name).Inc()
+		logger.Error("the projection cannot be fed", "error", err)
+	}
+}
+
+// build creates the first rebuild of a projection, if that is wished.
+func (p *Projector) build(ctx context.Context, name string) error {
+	if !p.opts.Build {
+		return nil
+	}
+	_, _, digest, err := p.svc.definition(name)
+	if err != nil {
+		return err
+	}
+	for job, err := range p.svc.opts.Jobs.List(ctx, jobs.Query{Kinds: []string{Kind}, Target: Target(name)}) {
+		if err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+		if !job.State.Ended() || job.State == jobs.Failed {
+			return nil // one is under way, or a person has to look at it
+		}
+	}
+	_, err = p.svc.Create(ctx, Spec{Projection: name, Approval: projection.Automatic}, CreateOptions{
+		By: p.opts.Worker, Reason: "it was never built", IdempotencyKey: "first-" + name + "-" + digest[:16],
+	})
+	return err
+}
+
+// feed feeds one projection until its hold ends.
+func (p *Projector) feed(ctx context.Context, name string) (err error) {
+	doc, err := p.svc.documents.Get(ctx, name)
+	if err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	if doc.Live.Generation == 0 {
+		return fmt.Errorf("projection %s: %w", name, projection.ErrNotBuilt)
+	}
+	hold, err := p.svc.documents.Acquire(ctx, name, projection.Claim{Worker: p.opts.Worker, Kind: projection.Projector, TTL: p.svc.opts.TTL})
+	if err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	l := &liveFeed{p: p, name: name, hold: hold}
+	return releaseAfter(ctx, hold, l.run(ctx))
+}
+
+// liveFeed is the feeding of one live table, for as long as a hold lasts.
+type liveFeed struct {
+	p       *Projector
+	name    string
+	hold    *projection.Hold
+	feeder  *feeder
+	sub     *subject
+	renewed time.Time
+	looked  time.Time
+	letters uint64
+	said    string
+}
+
+// holdLedger is the ledger of a live table: the projection's document.
+type holdLedger struct{ hold *projection.Hold }
+
+func (l holdLedger) places() map[string]place     { return l.hold.Document().Live.Positions }
+func (l holdLedger) batch() uint64                { return l.hold.Document().Batch }
+func (l holdLedger) pending() *projection.Pending { return l.hold.Document().Pending }
+func (l holdLedger) settle(done bool)             { l.hold.Settle(done) }
+
+func (l holdLedger) intend(ctx context.Context, p projection.Pending) error {
+	return l.hold.Intend(ctx, p) //nolint:wrapcheck // it names the projection
+}
+
+func (l *liveFeed) run(ctx context.Context) error {
+	if err := l.open(ctx); err != nil {
+		return err
+	}
+	defer l.feeder.reader.close()
+	l.renewed = time.Now()
+	for ctx.Err() == nil {
+		began := time.Now()
+		n, err := l.feeder.step(ctx)
+		switch {
+		case err == nil:
+			l.waiting("")
+		case ctx.Err() != nil:
+			return nil
+		case !waits(err):
+			return err
+		default:
+			l.waiting(err.Error())
+		}
+		l.measure(n)
+		if err := l.tidy(ctx); err != nil {
+			return err
+		}
+		if n >= batchEvents {
+			continue
+		}
+		if rest := l.p.opts.Batch - time.Since(began); rest > 0 {
+			if err := wait(ctx, rest); err != nil {
+				return nil //nolint:nilerr // it was asked to stop
+			}
+		}
+	}
+	return nil
+}
+
+// open finds the live table and settles what is in flight.
+func (l *liveFeed) open(ctx context.Context) error {
+	s, doc := l.p.svc, l.hold.Document()
+	if doc.Damaged != "" {
+		return fmt.Errorf("projection %s: %w: %s", l.name, projection.ErrDamaged, doc.Damaged)
+	}
+	d, err := s.keptDefinition(ctx, l.name, doc.Live.Digest)
+	if err != nil {
+		return err
+	}
+	set, err := s.opts.Definitions()
+	if err != nil {
+		return fmt.Errorf("read the projections: %w", err)
+	}
+	if l.sub, err = s.subject(ctx, d, set, doc.Live.Digest); err != nil {
+		return err
+	}
+	db := s.opts.ClickHouse.As(liveJob(l.name))
+	if err := db.Kill(ctx, ""); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	into := db.Table(d.Table.Name)
+	mark, err := l.ours(ctx, db, into, doc)
+	if err != nil {
+		return err
+	}
+	rows, err := s.rows(l.sub, nil, nil)
+	if err != nil {
+		return err
+	}
+	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(doc.Live.Positions))
+	reader.lost = func(stream string, loss redisstream.Loss) {
+		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", fmt.Sprintf("%+v", loss))
+	}
+	l.feeder = &feeder{
+		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
+	}
+	return l.discover(ctx)
+}
+
+// ours makes sure that the table under the live name is the generation that the
+// document says. It is another one when a swap was cut short: whoever began it ends
+// it, and if nobody will, it is taken back.
+func (l *liveFeed) ours(ctx context.Context, db *chstore.Store, live chstore.Table, doc *projection.Document) (chstore.Mark, error) {
+	table, want, err := l.p.svc.generationMark(ctx, db, l.name, doc.Live.Generation)
+	if err != nil || table.Name == live.Name {
+		return want, err
+	}
+	info, err := db.Inspect(ctx, live)
+	if err != nil {
+		return want, err //nolint:wrapcheck // it says what
+	}
+	if job, err := l.p.svc.opts.Jobs.Get(ctx, info.Mark.Rebuild); err == nil && !job.State.Ended() {
+		return want, fmt.Errorf("table %s is %s, and the swap that made it that is not over: %w", live.Name, info.Mark, projection.ErrHeld)
+	}
+	l.p.svc.opts.Logger.Warn("a swap that was cut short is taken back", "projection", l.name, "table", live.Name)
+	return want, db.Exchange(ctx, live, table, want, info.Mark) //nolint:wrapcheck // it says what
+}
+
+// discover follows streams that are new.
+func (l *liveFeed) discover(ctx context.Context) error {
+	l.looked = time.Now()
+	names, err := l.p.svc.streams(ctx, l.sub.def)
+	if err != nil {
+		if ctx.Err() == nil && waits(err) {
+			return nil
+		}
+		return err
+	}
+	for _, name := range names {
+		l.feeder.reader.follow(name, place{})
+	}
+	return nil
+}
+
+// tidy does what is to be done now and then.
+func (l *liveFeed) tidy(ctx context.Context) error {
+	if time.Since(l.looked) >= l.p.opts.Discover {
+		if err := l.discover(ctx); err != nil {
+			return err
+		}
+		if err := l.p.svc.Sweep(ctx, l.name); err != nil && ctx.Err() == nil {
+			l.p.svc.opts.Logger.Warn("old generations cannot be dropped", "projection", l.name, "error", err)
+		}
+	}
+	if time.Since(l.renewed) < l.p.svc.opts.TTL/3 {
+		return nil
+	}
+	l.renewed = time.Now()
+	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
+}
+
+// waiting logs why the table cannot be fed, when that changes.
+func (l *liveFeed) waiting(reason string) {
+	if reason == l.said {
+		return
+	}
+	l.said = reason
+	if reason == "" {
+		l.p.svc.opts.Logger.Info("the projection is fed again", "projection", l.name)
+		return
+	}
+	l.p.svc.opts.Logger.Warn("the projection waits", "projection", l.name, "reason", reason)
+}
+
+// aside keeps events that cannot be used, as far as the definition lets it.
+func (l *liveFeed) aside(ctx context.Context, number uint64, letters []Letter) error {
+	l.letters += uint64(len(letters))
+	if err := allowed(l.sub.def, l.letters, letters); err != nil {
+		return err
+	}
+	l.p.metrics.letters.WithLabelValues(l.name).Add(float64(len(letters)))
+	return putAnew(ctx, l.p.svc.opts.Objects, "definitions/"+l.name+"/"+letterKey(number), letters)
+}
+
+// measure shows how far the table is.
+func (l *liveFeed) measure(events int) {
+	m := l.p.metrics
+	m.events.WithLabelValues(l.name).Add(float64(events))
+	var last uint64
+	for _, at := range l.hold.Document().Live.Positions {
+		last = max(last, at.ID.Ms)
+	}
+	m.position.WithLabelValues(l.name).Set(float64(last) / 1000)
+	lag := 0.0
+	if events > 0 && last > 0 {
+		lag = max(0, float64(time.Now().UnixMilli())-float64(last)) / 1000
+	}
+	m.lag.WithLabelValues(l.name).Set(lag)
+}
+
+// projectorMetrics are the metrics of a Projector.
+type projectorMetrics struct {
+	events, letters, failures *prometheus.CounterVec
+	position, lag             *prometheus.GaugeVec
+}
+
+func newProjectorMetrics(reg prometheus.Registerer) *projectorMetrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "reservoir", Subsystem: "projector", Name: name, Help: help}, []string{"projection"})
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "reservoir", Subsystem: "projector", Name: name, Help: help}, []string{"projection"})
+	}
+	m := &projectorMetrics{
+		events:   counter("events_total", "Events read and fed."),
+		letters:  counter("dead_letters_total", "Events that could not be used and were put aside."),
+		failures: counter("failures_total", "Times that a projection could not be fed."),
+		position: gauge("position_seconds", "Time of the newest event in the table, by its ID, since 1970."),
+		lag:      gauge("lag_seconds", "Age of the newest event of the last batch when it was in the table; 0 when nothing was new."),
+	}
+	if reg != nil {
+		reg.MustRegister(m.events, m.letters, m.failures, m.position, m.lag)
+	}
+	return m
+}

@@ -1,0 +1,256 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// verificationFile is where a job keeps its Verification, among its files.
+const verificationFile = "verification.json"
+
+// Verification is what was found of a table before the swap.
+type Verification struct {
+	Time time.Time `json:"time"`
+	// Chunks were counted against the journal, and Events of them against the commit
+	// log; Rows is what they gave.
+	Chunks  int    `json:"chunks"`
+	Events  uint64 `json:"events"`
+	Rows    uint64 `json:"rows"`
+	Carried uint64 `json:"carried,omitempty"` // rows of a scoped rebuild
+	Letters uint64 `json:"dead_letters,omitempty"`
+	// Checks are those of the definition.
+	Checks []projection.CheckResult `json:"checks,omitempty"`
+	// Difference is that from the live table; nil where there is none yet. The two are
+	// not at the same position: the live one is fed meanwhile.
+	Difference *chstore.Diff `json:"difference,omitempty"`
+	Warnings   []string      `json:"warnings,omitempty"`
+}
+
+// Failed counts the checks that failed.
+func (v *Verification) Failed() (n int) {
+	for _, c := range v.Checks {
+		if !c.Passed {
+			n++
+		}
+	}
+	return n
+}
+
+// Verification gives what was found of a rebuild's table. The error wraps
+// objectstore.ErrNotFound while the rebuild has not come to that.
+func (s *Service) Verification(ctx context.Context, id string) (*Verification, error) {
+	v := &Verification{}
+	if err := readFile(ctx, s.opts.Jobs.Files(id), verificationFile, v); err != nil {
+		return nil, fmt.Errorf("read the verification of rebuild %s: %w", id, err)
+	}
+	return v, nil
+}
+
+// verify counts the chunks, runs the checks and compares with the live table.
+func (b *build) verify(ctx context.Context) error {
+	if err := b.unchanged(); err != nil {
+		return err
+	}
+	v := &Verification{Time: time.Now().UTC(), Chunks: len(b.plan.Chunks), Events: b.plan.Events, Rows: b.journal.total(), Carried: b.cp.Rows, Letters: b.cp.Letters}
+	if err := b.untouched(ctx); err != nil {
+		return err
+	}
+	again, err := b.recount(ctx)
+	if err != nil {
+		return err
+	}
+	if again {
+		b.cp.Phase = PhaseLoad
+		if err := b.save(ctx); err != nil {
+			return err
+		}
+		return jobs.Retry(errors.New("chunks are not as they were loaded: they are loaded again"))
+	}
+	for i := range b.sub.def.Checks {
+		result, err := b.sub.def.Checks[i].Run(ctx, b.db, b.shadow())
+		if err != nil {
+			return err //nolint:wrapcheck // it names the check
+		}
+		v.Checks = append(v.Checks, result)
+		if !result.Passed {
+			b.warn("check %q failed: it gives %s, and must give %s", result.Name, result.Got, result.Expect)
+		}
+	}
+	if v.Difference, err = b.difference(ctx); err != nil {
+		return err
+	}
+	if d := v.Difference; d != nil {
+		b.h.Log("info", fmt.Sprintf("difference from the live table: %d added, %d removed, %d changed, %d the same", d.Added, d.Removed, d.Changed, d.Same))
+	}
+	if v.Letters > 0 {
+		b.warn("%d events could not be used and were put aside", v.Letters)
+	}
+	v.Warnings = b.cp.Warnings
+	return putAnew(ctx, b.h.Files(), verificationFile, v)
+}
+
+// untouched says whether the shadow is as it was made.
+func (b *build) untouched(ctx context.Context) error {
+	info, err := b.db.Inspect(ctx, b.shadow())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	var wrong []string
+	if info.Mark != b.mark() {
+		wrong = append(wrong, fmt.Sprintf("its comment says %s", info.Mark))
+	}
+	given := map[string]bool{}
+	for _, c := range info.Columns {
+		given[c.Name] = true
+	}
+	for _, c := range b.sub.spec.Columns {
+		if !given[c.Name] {
+			wrong = append(wrong, "it has no column "+c.Name)
+		}
+	}
+	if len(given) > len(b.sub.spec.Columns)+1 {
+		wrong = append(wrong, "it has columns that the definition has not")
+	}
+	if !info.Lineage() {
+		wrong = append(wrong, "it has no column of lineage")
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return remedy.Wrapf(fmt.Errorf("table %s: %w: %s", b.shadow().Name, chstore.ErrChangedByHand, strings.Join(wrong, ", ")),
+		"Cancel the rebuild and create a new one. Change the definition, not the table.")
+}
+
+// recount compares the rows of every chunk with the journal. It says whether some have
+// to be loaded again.
+func (b *build) recount(ctx context.Context) (again bool, err error) {
+	if b.sub.kind != chstore.Keeping {
+		return false, nil // poured and proved as a whole, or free to shrink
+	}
+	there, err := b.db.Chunks(ctx, b.shadow(), b.number(0))
+	if err != nil {
+		return false, err //nolint:wrapcheck // it says what
+	}
+	for i := range b.plan.Chunks {
+		if rows, _ := b.journal.loaded(i); there[b.number(i)] != rows {
+			b.h.Log("warn", fmt.Sprintf("chunk %d has %d rows, and had %d when it was loaded", i, there[b.number(i)], rows))
+			again = true
+		}
+	}
+	return again, nil
+}
+
+// difference compares the shadow with the live table; nil where there is none.
+func (b *build) difference(ctx context.Context) (*chstore.Diff, error) {
+	if b.cp.Base == 0 {
+		return nil, nil //nolint:nilnil // nothing to compare with
+	}
+	live, err := b.db.Inspect(ctx, b.live())
+	if errors.Is(err, chstore.ErrNoTable) {
+		return nil, remedy.Wrapf(fmt.Errorf("the live table %s: %w", b.live().Name, chstore.ErrNoTable), "Somebody has dropped or renamed it: rename it back.")
+	}
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what
+	}
+	has := func(name string) bool {
+		for _, c := range live.Columns {
+			if c.Name == name {
+				return true
+			}
+		}
+		return false
+	}
+	spec := chstore.DiffSpec{Old: b.live(), New: b.shadow()}
+	for _, name := range b.sub.def.Keys {
+		if !has(name) {
+			b.warn("the live table has no key column %q, so rows were compared as a whole", name)
+			spec.Keys = nil
+			break
+		}
+		spec.Keys = append(spec.Keys, name)
+	}
+	ignored := map[string]bool{}
+	for _, name := range append(b.sub.def.Ignore, spec.Keys...) {
+		ignored[name] = true
+	}
+	for _, c := range b.sub.spec.Columns {
+		if !ignored[c.Name] && has(c.Name) {
+			spec.Columns = append(spec.Columns, c.Name)
+		}
+	}
+	diff, err := b.db.Diff(ctx, spec)
+	return &diff, err //nolint:wrapcheck // it says what
+}
+
+// approvalFile is where a job keeps its approval, among its files.
+const approvalFile = "approved.json"
+
+// approval is that a person lets the new table take the place of the live one.
+type approval struct {
+	By   string    `json:"by"`
+	Time time.Time `json:"time"`
+}
+
+// approve waits for a person, unless the definition says that none is needed and
+// nothing speaks against it.
+func (b *build) approve(ctx context.Context) error {
+	if b.cp.Approved != "" {
+		return nil
+	}
+	var a approval
+	switch err := readFile(ctx, b.h.Files(), approvalFile, &a); {
+	case err == nil:
+		b.cp.Approved = a.By
+		b.h.Log("info", "approved by "+a.By)
+		return nil
+	case !errors.Is(err, objectstore.ErrNotFound):
+		return fmt.Errorf("read the approval: %w", err)
+	}
+	if b.spec.Approval == projection.Automatic && len(b.cp.Warnings) == 0 {
+		b.cp.Approved = "the definition"
+		return nil
+	}
+	reason := "waits for approval: reservoir rebuild approve " + b.job.ID
+	if n := len(b.cp.Warnings); n > 0 {
+		reason = fmt.Sprintf("waits for approval, with %d warnings (%s): reservoir rebuild approve %s", n, b.cp.Warnings[0], b.job.ID)
+	}
+	return jobs.Pause(reason)
+}
+
+// Approve lets the table of a rebuild take the place of the live one. by is who says so.
+// A rebuild that has not come to that yet will not wait then.
+func (s *Service) Approve(ctx context.Context, id, by string) (*jobs.Job, error) {
+	job, err := s.opts.Jobs.Get(ctx, id)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the job
+	}
+	if job.Kind != Kind {
+		return nil, fmt.Errorf("%w: job %s is a %s, and no rebuild", ErrInvalid, id, job.Kind)
+	}
+	if by == "" {
+		by = "somebody"
+	}
+	if job.State.Ended() || job.State == jobs.Cancelling {
+		return nil, fmt.Errorf("approve rebuild %s: %w: it is %s", id, jobs.ErrState, job.State)
+	}
+	if err := putOnce(ctx, s.opts.Jobs.Files(id), approvalFile, approval{by, time.Now().UTC()}); err != nil {
+		return nil, err
+	}
+	cp, err := readCheckpoint(job.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	if job.State != jobs.Paused || cp.Phase != PhaseApproval {
+		return job, nil
+	}
+	return s.opts.Jobs.Resume(ctx, id, jobs.Change{By: by, Reason: "approved"}) //nolint:wrapcheck // it names the job
+}
