@@ -208,12 +208,12 @@ func (c *comparison) sample(ctx context.Context, s *Store, hashes map[string][]s
 func (c *comparison) rowsOf(ctx context.Context, s *Store, info Info, hashes []string) (map[string][]map[string]json.RawMessage, error) {
 	columns := info.shownColumns(append(slices.Clone(c.keys), c.compared...))
 	key := Column{Name: "_reservoir_key", Type: "String"}
-	text := "SELECT toJSONString(hex(" + hash("sipHash128", info, c.keys) + ")) AS " + key.Name + ", " + shown(columns) + " FROM " + info.source(true) +
-		" WHERE hex(" + hash("sipHash128", info, c.keys) + ") IN (" + Literals(hashes) + ")"
+	text := "SELECT hex(" + hash("sipHash128", info, c.keys) + ") AS " + key.Name + ", " + listed(append([]Column{key}, columns...)) + " FROM " + info.source(true) +
+		" WHERE " + key.Name + " IN (" + Literals(hashes) + ")"
 	if strings.TrimSpace(c.spec.Where) != "" {
 		text += " AND (" + c.spec.Where + "\n)"
 	}
-	text += fmt.Sprintf(" LIMIT %d BY %s", perKey, key.Name)
+	text = "SELECT * EXCEPT " + key.Name + fmt.Sprintf(" FROM (%s LIMIT %d BY %s)", text, perKey, key.Name)
 	rows, err := s.rows(ctx, &statement{what: "diff", doing: "read rows that differ in " + info.Table.Name, text: text}, append([]Column{key}, columns...))
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package chstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -111,7 +112,7 @@ func (s *Store) Read(ctx context.Context, table Table, page Page) (Rows, error) 
 		return Rows{}, err
 	}
 	columns := info.shownColumns(page.Columns)
-	text := "SELECT " + shown(columns) + " FROM " + info.source(page.Final)
+	text := "SELECT " + listed(columns) + " FROM " + info.source(page.Final)
 	if strings.TrimSpace(page.Where) != "" {
 		text += " WHERE (" + page.Where + "\n)"
 	}
@@ -142,13 +143,22 @@ func (i Info) source(final bool) string {
 	return i.Table.String()
 }
 
-// shown writes columns as the JSON that Rows hold.
+// shown writes the columns of a subquery as the JSON that Rows hold, by place: a SELECT
+// may give columns whose names cannot be written.
 func shown(columns []Column) string {
+	if slices.ContainsFunc(columns, isState) {
+		return listed(columns)
+	}
+	return "toJSONString(tuple(*))"
+}
+
+// listed is shown by name.
+func listed(columns []Column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = asJSON(c)
+		list[i] = finalized(c)
 	}
-	return strings.Join(list, ", ")
+	return "toJSONString(tuple(" + strings.Join(list, ", ") + "))"
 }
 
 // asJSON is a column's value as JSON; NULL is null.
@@ -156,26 +166,28 @@ func asJSON(c Column) string { return "ifNull(toJSONString(" + finalized(c) + ")
 
 // finalized is a column's value; of a state its result.
 func finalized(c Column) string {
-	if strings.HasPrefix(c.Type, "AggregateFunction(") {
+	if isState(c) {
 		return "finalizeAggregation(" + Identifier(c.Name) + ")"
 	}
 	return Identifier(c.Name)
 }
 
+func isState(c Column) bool { return strings.HasPrefix(c.Type, "AggregateFunction(") }
+
+// rows reads rows of one column each, which shown or listed made.
 func (s *Store) rows(ctx context.Context, st *statement, columns []Column) (Rows, error) {
 	result := Rows{Columns: columns}
 	err := s.query(ctx, st, func(rows driver.Rows) error {
-		values := make([]string, len(columns))
-		dest := make([]any, len(columns))
-		for i := range values {
-			dest[i] = &values[i]
-		}
-		if err := rows.Scan(dest...); err != nil {
+		var text []byte
+		if err := rows.Scan(&text); err != nil {
 			return err
 		}
-		row := make([]json.RawMessage, len(values))
-		for i, v := range values {
-			row[i] = json.RawMessage(v)
+		var row []json.RawMessage
+		if err := json.Unmarshal(bytes.ToValidUTF8(text, []byte("\uFFFD")), &row); err != nil {
+			return fmt.Errorf("read a row: %w", err)
+		}
+		if len(row) != len(columns) {
+			return fmt.Errorf("read a row: it has %d values for %d columns", len(row), len(columns))
 		}
 		result.Rows = append(result.Rows, row)
 		return nil

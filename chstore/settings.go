@@ -29,6 +29,7 @@ func always() clickhouse.Settings {
 		"output_format_json_quote_64bit_integers":     0,
 		"output_format_json_quote_denormals":          1,
 		"output_format_json_quote_decimals":           0,
+		"enable_named_columns_in_function_tuple":      0,
 		"date_time_output_format":                     "iso",
 		"async_insert":                                0,
 		"distributed_ddl_output_mode":                 "throw",

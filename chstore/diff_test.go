@@ -1,0 +1,147 @@
+package chstore_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/reservoirhq/reservoir/chstore"
+)
+
+type diffRow struct {
+	tenant, id string
+	amount     int64
+}
+
+// naive compares two tables' rows in maps.
+func naive(before, after []diffRow) (d chstore.Diff) {
+	group := func(rows []diffRow) map[[2]string][]int64 {
+		m := map[[2]string][]int64{}
+		for _, r := range rows {
+			k := [2]string{r.tenant, r.id}
+			m[k] = append(m[k], r.amount)
+			slices.Sort(m[k])
+		}
+		return m
+	}
+	a, b := group(before), group(after)
+	d.OldRows, d.NewRows = uint64(len(before)), uint64(len(after))
+	for k, old := range a {
+		switch new, ok := b[k]; {
+		case !ok:
+			d.Removed++
+		case slices.Equal(old, new):
+			d.Same++
+		default:
+			d.Changed++
+		}
+	}
+	for k := range maps.Keys(b) {
+		if _, ok := a[k]; !ok {
+			d.Added++
+		}
+	}
+	return d
+}
+
+func TestDiffEqualsNaive(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	for _, name := range []string{"a", "b"} {
+		if err := store.CreateTable(t.Context(), store.Table(name), spec("MergeTree"), chstore.Mark{Projection: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := rapid.Custom(func(rt *rapid.T) diffRow {
+		return diffRow{
+			rapid.SampledFrom([]string{"", "acme", "it's"}).Draw(rt, "tenant"), rapid.SampledFrom([]string{"1", "2", "3", "\\"}).Draw(rt, "id"),
+			rapid.Int64Range(-2, 2).Draw(rt, "amount"),
+		}
+	})
+	run := func(text string) {
+		if _, err := engine.Query(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert := func(table string, rows []diffRow) {
+		run("TRUNCATE TABLE " + table)
+		var values []string
+		for i, r := range rows {
+			values = append(values, fmt.Sprintf("(%s, %s, %d, %d)", chstore.Literal(r.tenant), chstore.Literal(r.id), r.amount, i))
+		}
+		if len(values) > 0 {
+			run("INSERT INTO " + table + " VALUES " + strings.Join(values, ", "))
+		}
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		before, after := rapid.SliceOfN(row, 0, 12).Draw(rt, "before"), rapid.SliceOfN(row, 0, 12).Draw(rt, "after")
+		insert("a", before)
+		insert("b", after)
+		got, err := store.Diff(t.Context(), chstore.DiffSpec{Old: store.Table("a"), New: store.Table("b"), Keys: []string{"tenant", "id"}, Samples: 100})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		want := naive(before, after)
+		if got.Same != want.Same || got.Added != want.Added || got.Removed != want.Removed || got.Changed != want.Changed || got.OldRows != want.OldRows || got.NewRows != want.NewRows {
+			rt.Fatalf("%+v, want %+v", got, want)
+		}
+		if n := uint64(len(got.Samples)); n != want.Added+want.Removed+want.Changed {
+			rt.Fatalf("%d samples of %d", n, want.Added+want.Removed+want.Changed)
+		}
+		for _, s := range got.Samples {
+			if (len(s.Old) == 0) != (s.Kind == "added") || (len(s.New) == 0) != (s.Kind == "removed") {
+				rt.Fatalf("sample %+v", s)
+			}
+		}
+	})
+}
+
+func TestDiffOfMergingTables(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	columns := []chstore.Column{{Name: "k", Type: "String"}, {Name: "v", Type: "UInt64"}}
+	aggregating := []chstore.Column{{Name: "k", Type: "String"}, {Name: "v", Type: "AggregateFunction(uniq, UInt64)"}}
+	for name, test := range map[string]struct {
+		columns  []chstore.Column
+		engine   string
+		old, new []string
+		want     chstore.Diff
+	}{
+		"replacing": {columns, "ReplacingMergeTree", []string{"('a', 1, 1)", "('a', 2, 2)", "('b', 1, 3)"}, []string{"('a', 2, 1)", "('b', 2, 1), ('c', 3, 1)"}, chstore.Diff{Same: 1, Added: 1, Changed: 1}},
+		"summing":   {columns, "SummingMergeTree", []string{"('a', 1, 1)", "('a', 2, 1)", "('b', 5, 1)"}, []string{"('a', 3, 1)"}, chstore.Diff{Same: 1, Removed: 1}},
+		"aggregating": {
+			aggregating, "AggregatingMergeTree",
+			[]string{"SELECT 'a', uniqState(toUInt64(number)), 1 FROM numbers(9)", "SELECT 'b', uniqState(toUInt64(1)), 1"},
+			[]string{"SELECT 'a', uniqState(toUInt64(number)), 1 FROM numbers(5)", "SELECT 'a', uniqState(toUInt64(number + 5)), 1 FROM numbers(4)", "SELECT 'b', uniqState(toUInt64(number)), 1 FROM numbers(2)"},
+			chstore.Diff{Same: 1, Changed: 1},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var tables []chstore.Table
+			for i, inserts := range [][]string{test.old, test.new} {
+				table := store.Table(fmt.Sprintf("%s%d", name, i))
+				tables = append(tables, table)
+				if err := store.CreateTable(t.Context(), table, chstore.TableSpec{Columns: test.columns, Engine: test.engine, OrderBy: "k"}, chstore.Mark{Projection: name}); err != nil {
+					t.Fatal(err)
+				}
+				for _, insert := range inserts {
+					if !strings.HasPrefix(insert, "SELECT") {
+						insert = "VALUES " + insert
+					}
+					if _, err := engine.Query(t.Context(), "INSERT INTO "+table.String()+" "+insert); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			got, err := store.Diff(t.Context(), chstore.DiffSpec{Old: tables[0], New: tables[1], Keys: []string{"k"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Same != test.want.Same || got.Added != test.want.Added || got.Removed != test.want.Removed || got.Changed != test.want.Changed {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
