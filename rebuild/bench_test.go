@@ -3,6 +3,7 @@ package rebuild_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func (w *world) must(err error) {
 // archiveAll archives everything that is in Redis, in segments of so many events.
 func (w *world) archiveAll(segment uint64, formats ...archive.Format) {
 	w.t.Helper()
-	a, err := archiver.New(w.client, w.arch, archiver.Options{Include: []string{"*"}, Formats: formats, Roll: archiver.Roll{Count: segment}}, nil, nil)
+	a, err := archiver.New(w.client, w.arch, archiver.Options{Include: []string{"*"}, Formats: formats, Roll: archiver.Roll{Count: segment}}, slog.New(slog.DiscardHandler), nil)
 	w.must(err)
 	summary, err := a.Once(w.t.Context())
 	w.must(err)
@@ -101,7 +102,7 @@ func (w *world) orderEvent() []string {
 	e := []string{
 		"event_id", fmt.Sprintf("e%d", n), "type", kinds[w.random.IntN(len(kinds))], "tenant", fmt.Sprintf("t%d", order%10),
 		"aggregate_type", "order", "aggregate_id", fmt.Sprintf("o%d", order),
-		"occurred_at", time.UnixMicro(1_760_000_000_000_000 + int64(n)*7_000_001).UTC().Format(time.RFC3339Nano),
+		"occurred_at", time.UnixMicro(1_760_000_000_000_000 + int64(n)*70_000_001).UTC().Format(time.RFC3339Nano),
 		"payload", fmt.Sprintf(`{"total":%d.%02d,"name":"%s","items":[{"sku":"a","n":%d},{"sku":"b","n":1}]}`, n%1000, n%100, strings.Repeat("é", n%4), n%5),
 	}
 	if n%3 == 0 {
