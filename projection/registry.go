@@ -33,8 +33,23 @@ type Function struct {
 }
 
 // NewMap names a function for projections of kind map. Any number of goroutines
-// call it at once.
-func NewMap(name string, f Mapper) Function { return Function{name: name, mapper: f} }
+// call it at once. Where it panics, the event cannot be used.
+func NewMap(name string, f Mapper) Function {
+	if f == nil {
+		return Function{name: name}
+	}
+	return Function{name: name, mapper: func(e *Event) (rows []Row, err error) {
+		defer caught(&err)
+		return f(e)
+	}}
+}
+
+// caught makes an error of a panic of a function that people wrote.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the function panicked: %v", p)
+	}
+}
 
 // Folds are the functions of a projection of kind fold: they take the events of
 // an aggregate to a state, one after the other, and the state to rows. They must
@@ -47,8 +62,8 @@ type Folds[S any] struct {
 	// Init makes the state before the first event; default: the zero S.
 	Init func() S
 	// Apply returns the state after an event, which may be the given one, changed.
-	// An error says that the event cannot be used; the state it was given must not
-	// have been changed then.
+	// An error, or a panic, says that the event cannot be used; the state it was given
+	// must not have been changed then.
 	Apply func(state S, e *Event) (S, error)
 	// Rows makes the rows of an aggregate. They replace those that were made of
 	// its earlier states, by the key of the table: rows that were there once must
@@ -101,7 +116,8 @@ func (f *folder[S]) Init() any {
 	return f.f.Init()
 }
 
-func (f *folder[S]) Apply(state any, e *Event) (any, error) {
+func (f *folder[S]) Apply(state any, e *Event) (_ any, err error) {
+	defer caught(&err)
 	s, err := f.typed(state)
 	if err != nil {
 		return nil, err
@@ -109,7 +125,8 @@ func (f *folder[S]) Apply(state any, e *Event) (any, error) {
 	return f.f.Apply(s, e)
 }
 
-func (f *folder[S]) Rows(key string, state any) ([]Row, error) {
+func (f *folder[S]) Rows(key string, state any) (_ []Row, err error) {
+	defer caught(&err)
 	s, err := f.typed(state)
 	if err != nil {
 		return nil, err

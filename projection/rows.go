@@ -38,7 +38,7 @@ func NewRows(table *Table) (*Rows, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
-		trial, err := column.Type(typ).Column(c.Name, nil)
+		trial, err := column.Type(typ).Column(c.Name, &column.ServerContext{})
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
