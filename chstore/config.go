@@ -28,9 +28,12 @@ type Config struct {
 	Database string
 	// TLS secures the connection; nil: as the URL says.
 	TLS *tls.Config
-	// Cluster is the name of the cluster (see system.clusters) on which tables are made
-	// and from which files are read; empty: this server only.
+	// Cluster is the name of the cluster (see system.clusters) on all servers of which
+	// tables are made; empty: on the connected server only.
 	Cluster string
+	// Readers is the name of the cluster whose servers share the reading of files;
+	// default Cluster.
+	Readers string
 	// Replicated makes tables of Replicated engines.
 	Replicated bool
 	// DialTimeout bounds the making of a connection; default 10s.

@@ -2,6 +2,8 @@ package chstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +31,20 @@ type Info struct {
 // Lineage reports whether the table has the hidden column that its kind needs.
 func (i Info) Lineage() bool {
 	return i.Kind != "" && slices.ContainsFunc(i.Columns, func(c Column) bool { return c.Name == i.Kind.Lineage() })
+}
+
+// Fingerprint is a digest of what the table is: its columns, engine and keys, not its
+// name, mark or contents. Another fingerprint than that of the table when it was made
+// says that it was altered by hand.
+func (i Info) Fingerprint() string {
+	h := sha256.New()
+	for _, text := range []string{i.Engine, i.OrderBy, i.PartitionBy, i.PrimaryKey} {
+		fmt.Fprintf(h, "%q\n", text)
+	}
+	for _, c := range i.Columns {
+		fmt.Fprintf(h, "%q %q %q\n", c.Name, c.Type, c.Default)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Inspect returns what a table is. One that is not there is ErrNoTable.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -63,7 +64,12 @@ func (s *Store) LoadBlock(ctx context.Context, block *Block, where string, load 
 }
 
 // readers is the cluster whose servers share the reading of files, or "".
-func (s *Store) readers() string { return s.config.Cluster }
+func (s *Store) readers() string {
+	if s.config.Readers != "" {
+		return s.config.Readers
+	}
+	return s.config.Cluster
+}
 
 // relation returns the SELECT that is the relation events of a Block.
 func (b *Block) relation(where string) string {
@@ -128,6 +134,18 @@ func (s *Store) loadSettings(load Load) clickhouse.Settings {
 		delete(settings, "max_insert_block_size")
 	}
 	return settings
+}
+
+// TryFiles returns nil when ClickHouse can read the files of a source itself. Else it is
+// ErrNotPushable, ErrDenied (local files that the server may not read too) or ErrSource.
+func (s *Store) TryFiles(ctx context.Context, source Source) error {
+	relation, err := source.relation(s.readers())
+	if err != nil {
+		return err
+	}
+	return s.query(ctx, &statement{
+		what: "try", doing: "read the archive from ClickHouse", text: over(relation, "*", "SELECT id_ms FROM events LIMIT 1"), secrets: source.secrets(),
+	}, func(driver.Rows) error { return nil })
 }
 
 // Count returns how many rows a SELECT makes of files.

@@ -54,8 +54,9 @@ func (s *Store) mine(what string) string {
 // ended: "" for all, "chunk/7" for the load of a chunk. That of a client that is gone
 // runs on for seconds: whoever takes over a job kills first, then looks.
 func (s *Store) Kill(ctx context.Context, what string) error {
-	return s.exec(ctx, &statement{
-		what: "kill", doing: "kill statements that may still run",
-		text: "KILL QUERY" + s.onCluster() + " WHERE " + s.mine(what) + " SYNC",
-	})
+	return s.exec(ctx, &statement{what: "kill", doing: "kill statements that may still run", text: s.killText(what)})
+}
+
+func (s *Store) killText(what string) string {
+	return "KILL QUERY" + s.onCluster() + " WHERE " + s.mine(what) + " SYNC"
 }

@@ -31,6 +31,9 @@ func always() clickhouse.Settings {
 		"output_format_json_quote_decimals":           0,
 		"enable_named_columns_in_function_tuple":      0,
 		"date_time_output_format":                     "iso",
+		"parallel_distributed_insert_select":          0, // the connected server writes
+		"skip_unavailable_shards":                     0, // or files would be left out
+		"enable_parallel_replicas":                    0,
 		"async_insert":                                0,
 		"distributed_ddl_output_mode":                 "throw",
 		"distributed_ddl_task_timeout":                180,

@@ -49,6 +49,9 @@ type Source struct {
 	// Where is a condition in SQL over the columns of events, or "": a scope. What the
 	// files' statistics rule out is not read.
 	Where string
+	// Alone has the connected server read all files itself, and no other one of
+	// Config.Readers: for when one of those is down.
+	Alone bool
 }
 
 func (s Source) secrets() []string {
@@ -65,6 +68,9 @@ func (s Source) relation(cluster string) (string, error) {
 	}
 	if s.Incarnation < 0 {
 		return "", fmt.Errorf("read files: incarnation %d is out of range", s.Incarnation)
+	}
+	if s.Alone {
+		cluster = ""
 	}
 	files, err := s.files(cluster)
 	if err != nil {

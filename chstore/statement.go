@@ -71,6 +71,12 @@ func (s *Store) exec(ctx context.Context, st *statement) error {
 	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text), st.secrets...)
 }
 
+// Exec issues a statement of a definition, such as a view's, once; what becomes part
+// of its query ID.
+func (s *Store) Exec(ctx context.Context, what, text string) error {
+	return s.exec(ctx, &statement{what: what, doing: "run the statement", text: text})
+}
+
 // query issues a SELECT and calls row for every row. It tries a few times when the
 // connection was lost before the first row came: reading twice does no harm.
 func (s *Store) query(ctx context.Context, st *statement, row func(driver.Rows) error) error {
