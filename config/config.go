@@ -21,8 +21,12 @@ type Config struct {
 	Retention Retention     `koanf:"retention" doc:"How long the archive keeps what, and how it is tidied."`
 	Jobs      Jobs          `koanf:"jobs" doc:"How workers run jobs."`
 	Replay    Replay        `koanf:"replay" doc:"What replays may do."`
-	Log       Log           `koanf:"log" doc:"Logs, written to standard error."`
-	Metrics   Metrics       `koanf:"metrics" doc:"Prometheus metrics and health of a daemon."`
+
+	ClickHouse  ClickHouse  `koanf:"clickhouse" doc:"The ClickHouse that holds the tables of projections; 24.8 or newer."`
+	Projections Projections `koanf:"projections" doc:"Which projections there are."`
+
+	Log     Log     `koanf:"log" doc:"Logs, written to standard error."`
+	Metrics Metrics `koanf:"metrics" doc:"Prometheus metrics and health of a daemon."`
 }
 
 // Redis says how to reach the Redis that holds the streams.
@@ -134,6 +138,36 @@ type Replay struct {
 	AllowHosts []string `koanf:"allow_hosts" default:"localhost,127.0.0.1,::1" doc:"Hosts that replays may write to over HTTP, to brokers or to another Redis: host, host:port or *.domain. The Redis of this configuration is always allowed."`
 	FilesDir   string   `koanf:"files_dir" doc:"Directory in which workers may write files; empty: none. A replay that runs in the foreground may write anywhere."`
 	Upcasters  string   `koanf:"upcasters" doc:"File or directory with upcasters, YAML."`
+}
+
+// ClickHouse says how to reach the ClickHouse that holds projections.
+type ClickHouse struct {
+	URL          URL          `koanf:"url" doc:"clickhouse://[user:password@]host[:port][,host:port][/database] for the native protocol, http:// or https:// for HTTP. The keys below override its parts."`
+	Username     string       `koanf:"username" doc:"User."`
+	Password     Secret       `koanf:"password" doc:"Password of the user."`
+	PasswordFile string       `koanf:"password_file" doc:"File that holds the password; a trailing newline is dropped."`
+	Database     string       `koanf:"database" doc:"Database of the tables; empty: as the URL says, else default."`
+	Cluster      string       `koanf:"cluster" doc:"Name of the cluster, as in system.clusters, on which tables are made and over which loads are spread; empty: the one server."`
+	Replicated   bool         `koanf:"replicated" default:"false" doc:"Make replicated tables."`
+	TLS          TLS          `koanf:"tls" doc:"TLS to ClickHouse."`
+	DialTimeout  Duration     `koanf:"dial_timeout" default:"10s" min:"1ms" doc:"Longest wait for a connection."`
+	S3           ClickHouseS3 `koanf:"s3" doc:"How ClickHouse itself reads the archive from S3. What is empty is as store says."`
+}
+
+// ClickHouseS3 says how ClickHouse itself reads the archive.
+type ClickHouseS3 struct {
+	Endpoint      string `koanf:"endpoint" doc:"URL of the S3 service as ClickHouse reaches it."`
+	Credentials   string `koanf:"credentials" default:"keys" enum:"keys,own,none" doc:"keys: those below, else those of store, are sent along; own: those that ClickHouse finds in its own environment; none: the bucket is public."`
+	AccessKey     string `koanf:"access_key" doc:"Access key, of a user who may only read."`
+	SecretKey     Secret `koanf:"secret_key" doc:"Secret key that goes with the access key."`
+	SecretKeyFile string `koanf:"secret_key_file" doc:"File that holds the secret key."`
+	Collection    string `koanf:"collection" doc:"Named collection at ClickHouse that holds the keys; then none are sent."`
+}
+
+// Projections says which projections there are.
+type Projections struct {
+	Dir   string `koanf:"dir" doc:"Directory with definitions, *.yaml; empty: none."`
+	State string `koanf:"state" doc:"Directory on local disk for the states of folds; empty: one for temporary files."`
 }
 
 // Log says what is logged.

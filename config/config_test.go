@@ -359,13 +359,23 @@ func TestEveryKeyFromEveryLayer(t *testing.T) {
 		"store.access_key":      {{Key: "store.secret_key", Value: "x"}},
 		"store.secret_key":      {{Key: "store.access_key", Value: "x"}},
 		"store.secret_key_file": {{Key: "store.access_key", Value: "x"}},
-		"archive.poll.interval": {{Key: "archive.poll.max_interval", Value: "4d"}},
+
+		"clickhouse.tls.cert_file":      {{Key: "clickhouse.tls.key_file", Value: "x"}},
+		"clickhouse.tls.key_file":       {{Key: "clickhouse.tls.cert_file", Value: "x"}},
+		"clickhouse.s3.access_key":      {{Key: "clickhouse.s3.secret_key", Value: "x"}},
+		"clickhouse.s3.secret_key":      {{Key: "clickhouse.s3.access_key", Value: "x"}},
+		"clickhouse.s3.secret_key_file": {{Key: "clickhouse.s3.access_key", Value: "x"}},
+		"clickhouse.replicated":         {{Key: "clickhouse.cluster", Value: "x"}},
+		"archive.poll.interval":         {{Key: "archive.poll.max_interval", Value: "4d"}},
 	}
 	samples := map[string]string{"text": ":80", "list": "a,b", "number": "77", "yes/no": "true", "duration": "3d", "size": "77MiB", "secret": "hunter2", "URL": "s3://b/p"}
 	for _, k := range Keys() {
 		value := samples[k.Type]
 		if len(k.Enum) > 0 {
 			value = k.Enum[0]
+		}
+		if k.Name == "clickhouse.url" {
+			value = "http://b/p"
 		}
 		section, leaf, _ := strings.Cut(k.Name, ".")
 		yaml := section + ":\n"

@@ -221,6 +221,8 @@ func (l *Loaded) readSecrets() (problems []Problem) {
 		{"redis.password", &l.Redis.Password, l.Redis.PasswordFile},
 		{"redis.sentinel_password", &l.Redis.SentinelPassword, l.Redis.SentinelPassFile},
 		{"store.secret_key", &l.Store.SecretKey, l.Store.SecretKeyFile},
+		{"clickhouse.password", &l.ClickHouse.Password, l.ClickHouse.PasswordFile},
+		{"clickhouse.s3.secret_key", &l.ClickHouse.S3.SecretKey, l.ClickHouse.S3.SecretKeyFile},
 	} {
 		if s.file == "" {
 			continue
@@ -250,8 +252,11 @@ func (l *Loaded) readSecrets() (problems []Problem) {
 // Redact replaces in text every secret of the configuration, for messages that
 // come from elsewhere and may quote one.
 func (l *Loaded) Redact(text string) string {
-	secrets := []string{l.Redis.Password.text, l.Redis.SentinelPassword.text, l.Store.SecretKey.text}
-	for _, u := range []URL{l.Redis.URL, l.Store.URL} {
+	secrets := []string{
+		l.Redis.Password.text, l.Redis.SentinelPassword.text, l.Store.SecretKey.text,
+		l.ClickHouse.Password.text, l.ClickHouse.S3.SecretKey.text,
+	}
+	for _, u := range []URL{l.Redis.URL, l.Store.URL, l.ClickHouse.URL} {
 		text = replaceSecret(text, u.text, u.String())
 		from, to := u.password()
 		secrets = append(secrets, u.text[from:to])

@@ -36,11 +36,23 @@ func (c *Config) problems() []Problem {
 	if (c.Redis.TLS.CertFile == "") != (c.Redis.TLS.KeyFile == "") {
 		bad("redis.tls", "", "only one of cert_file and key_file is set", "want both or neither")
 	}
+	if (c.ClickHouse.TLS.CertFile == "") != (c.ClickHouse.TLS.KeyFile == "") {
+		bad("clickhouse.tls", "", "only one of cert_file and key_file is set", "want both or neither")
+	}
+	if (c.ClickHouse.S3.AccessKey == "") != c.ClickHouse.S3.SecretKey.IsZero() {
+		bad("clickhouse.s3.access_key", "", "only one of access_key and secret_key is set", "want both, or neither for those of store")
+	}
+	if c.ClickHouse.Replicated && c.ClickHouse.Cluster == "" {
+		bad("clickhouse.replicated", "true", "is set without clickhouse.cluster", "want the name of the cluster, as in system.clusters")
+	}
 	if (c.Store.AccessKey == "") != c.Store.SecretKey.IsZero() {
 		bad("store.access_key", "", "only one of access_key and secret_key is set", "want both, or neither for the standard AWS chain")
 	}
 	if scheme, _, ok := strings.Cut(c.Store.URL.text, "://"); !c.Store.URL.IsZero() && (!ok || scheme != "s3" && scheme != "file") {
 		bad("store.url", c.Store.URL.String(), "is not a store", "want s3://bucket/prefix or file:///directory")
+	}
+	if scheme, _, ok := strings.Cut(c.ClickHouse.URL.text, "://"); !c.ClickHouse.URL.IsZero() && (!ok || !slices.Contains(clickhouseSchemes(), scheme)) {
+		bad("clickhouse.url", c.ClickHouse.URL.String(), "is not a ClickHouse", "want clickhouse://host:9000, http://host:8123 or https://host:8443")
 	}
 	if err := c.Envelope.Validate(); err != nil {
 		bad("envelope", "", strings.ReplaceAll(err.Error(), "\n", "; "), "")
@@ -81,3 +93,5 @@ func (k Key) check(v reflect.Value) []Problem {
 	}
 	return nil
 }
+
+func clickhouseSchemes() []string { return []string{"clickhouse", "tcp", "http", "https"} }
