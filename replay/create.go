@@ -43,6 +43,7 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 		return nil, err
 	}
 	n.Target = target.Key
+	frozen.Warnings = append(frozen.Warnings, target.Warnings...)
 	n.Files = func(ctx context.Context, _ string, files objectstore.Store) error {
 		return writeFrozen(ctx, files, frozen)
 	}
@@ -61,6 +62,8 @@ func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target
 	}
 	target, err := kind.Check(ctx, s.opening(spec, frozen))
 	switch {
+	case err == nil && target.Restores && spec.DeadLettersOf == "":
+		return target, s.lastOnly(ctx, spec, frozen)
 	case err == nil:
 		return target, nil
 	case errors.Is(err, ErrUnavailable), ctx.Err() != nil:
@@ -68,6 +71,35 @@ func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target
 	default:
 		return Target{}, &FieldError{Field: "sink", Err: err}
 	}
+}
+
+// lastOnly leaves out what was deleted with the earlier incarnations of streams.
+func (s *Service) lastOnly(ctx context.Context, spec *Spec, frozen *Frozen) error {
+	filter, _, err := splitFilter(spec.Filter)
+	if err != nil {
+		return err
+	}
+	for i := range frozen.Streams {
+		r := &frozen.Streams[i]
+		if r.Incarnation <= 1 {
+			continue
+		}
+		all, err := s.totals(ctx, r, filter)
+		if err != nil {
+			return err
+		}
+		r.LastOnly = true
+		last, err := s.totals(ctx, r, filter)
+		if err != nil {
+			return err
+		}
+		frozen.Events -= all.Events - last.Events
+		frozen.Bytes -= all.Bytes - last.Bytes
+		if n := all.Events - last.Events; n > 0 {
+			frozen.Warnings = append(frozen.Warnings, fmt.Sprintf("stream %q was deleted and made anew: it is restored as it was last, without up to %d events from before", r.Stream, n))
+		}
+	}
+	return nil
 }
 
 // opening is what a sink gets to know of a replay, but for its job.

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
@@ -142,7 +143,7 @@ func (s *Service) Estimate(ctx context.Context, spec Spec, opts EstimateOptions)
 			return nil, err
 		}
 		est.Target = &TargetEstimate{target.Key, target.Description, target.Guarantee}
-		est.Warnings = append(est.Warnings, target.Warnings...)
+		est.Warnings = slices.Concat(frozen.Warnings, target.Warnings)
 	}
 	if spec.DeadLettersOf != "" {
 		est.Total = Count{frozen.Events, Exact}

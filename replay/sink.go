@@ -165,6 +165,9 @@ type Target struct {
 	Description string // for people: "streams {stream}:copy on redis localhost:6379"
 	Guarantee   Guarantee
 	Warnings    []string
+	// Restores says that streams are to be there again as they were last: what was
+	// deleted with an earlier incarnation of a stream is not replayed.
+	Restores bool
 }
 
 // Opening is what a SinkKind gets to know of a replay.

@@ -195,7 +195,7 @@ func streamParts(ctx context.Context, arch *archive.Archive, index int, s *Strea
 		if err != nil {
 			return nil, fmt.Errorf("read the archive of stream %q: %w", s.Stream, err)
 		}
-		if inc.Last == nil || inc.Number > s.Incarnation {
+		if inc.Last == nil || inc.Number > s.Incarnation || s.LastOnly && inc.Number < s.Incarnation {
 			continue
 		}
 		p := part{incarnation: inc.Number, span: s.Range}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -383,4 +384,23 @@ func TestReplayDisplay(t *testing.T) {
 		d.close()
 	}()
 	await(t, ended)
+}
+
+// TestReplayRestoresLastIncarnation: what is restored is the stream as it was last,
+// without the entries that were deleted with an older one of its name.
+func TestReplayRestoresLastIncarnation(t *testing.T) {
+	s := archived(t)
+	s.do(t, "DEL", "orders")
+	for i := range 5 {
+		s.do(t, "XADD", "orders", strconv.Itoa(5000+i)+"-1", "type", "Again")
+	}
+	works(t, "archive", "--once")
+	before, info := s.entries(t, "orders"), s.admin.XInfoStream(t.Context(), "orders").Val()
+	s.do(t, "DEL", "orders")
+	works(t, "replay", "run", "--stream", "orders", "--into", "redis:{stream}", "--set", "ids=keep", "--set", "allow_source=true")
+	got := s.admin.XInfoStream(t.Context(), "orders").Val()
+	if got.LastGeneratedID != info.LastGeneratedID || got.EntriesAdded != info.EntriesAdded || got.Length != info.Length {
+		t.Errorf("restored %+v, was %+v", got, info)
+	}
+	wantSame(t, s.entries(t, "orders"), before)
 }

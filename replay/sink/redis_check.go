@@ -65,6 +65,7 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 		Description: fmt.Sprintf("streams %s on %s", spec.Stream, client.Place()),
 		Guarantee:   replay.ExactlyOnce,
 		Warnings:    warnings,
+		Restores:    spec.IDs == keepIDs,
 	}, nil
 }
 
