@@ -191,12 +191,14 @@ func (r *run) holds(reason string) {
 
 // saveSent saves the job when a sink without a record has taken enough since the
 // last time: a crash repeats no more.
-func (r *run) saveSent(ctx context.Context, n int, events, letters uint64) error {
+func (r *run) saveSent(ctx context.Context, n, bytes int, events, letters uint64) error {
 	if r.records {
 		return nil
 	}
 	r.unsaved += n
-	if r.unsaved < maxBatchEvents && time.Since(r.savedAt) < saveEvery {
+	r.unsavedBytes += bytes
+	// A crash also repeats the batch that is on its way by then.
+	if r.unsaved <= maxBatchEvents/2 && r.unsavedBytes <= maxBatchBytes/2 && time.Since(r.savedAt) < saveEvery {
 		return nil
 	}
 	if err := r.report(events, letters); err != nil {
@@ -213,7 +215,7 @@ func (r *run) save(ctx context.Context) error {
 		}
 		return jobs.Retry(fmt.Errorf("save the replay: %w", err))
 	}
-	r.unsaved, r.savedAt = 0, time.Now()
+	r.unsaved, r.unsavedBytes, r.savedAt = 0, 0, time.Now()
 	return nil
 }
 

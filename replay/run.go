@@ -38,6 +38,7 @@ type run struct {
 	// resumed is up to where everything was dealt with before this attempt.
 	resumed Position
 	begun   bool
+	opened  bool // or it was tried
 
 	cp          checkpoint
 	bytesBefore int64
@@ -45,14 +46,15 @@ type run struct {
 	breaker     breaker
 	pressure    pressure
 
-	events   chan *chunk
-	peeked   *chunk    // taken from events already
-	ahead    *outgoing // what the sink was told comes next
-	unsaved  int       // events sent since the last save
-	savedAt  time.Time
-	reported time.Time
-	phase    string
-	holding  string
+	events       chan *chunk
+	peeked       *chunk    // taken from events already
+	ahead        *outgoing // what the sink was told comes next
+	unsaved      int       // events sent since the last save, and their bytes
+	unsavedBytes int
+	savedAt      time.Time
+	reported     time.Time
+	phase        string
+	holding      string
 }
 
 // errBehind says that the target does not have what it had.
@@ -206,7 +208,7 @@ func (r *run) deal(ctx context.Context, c *chunk) error {
 		if err := r.progress(uint64(at), uint64(letters)); err != nil {
 			return err
 		}
-		if err := r.saveSent(ctx, n, uint64(at), uint64(letters)); err != nil {
+		if err := r.saveSent(ctx, n, c.RangeBytes(at-n, at), uint64(at), uint64(letters)); err != nil {
 			return err
 		}
 	}
@@ -356,9 +358,12 @@ func (r *run) openSink(ctx context.Context) error {
 	}
 	// A worker that slept past its lease must not take the target from the one that
 	// has the job now, or had it and has cleaned up.
-	if err := r.save(ctx); err != nil {
-		return err
+	if r.opened {
+		if err := r.save(ctx); err != nil {
+			return err
+		}
 	}
+	r.opened = true
 	sink, err := r.kind.Open(ctx, r.opening)
 	if err != nil {
 		return fmt.Errorf("open the sink: %w", err)
