@@ -31,6 +31,8 @@ func (l jobLedger) intend(ctx context.Context, p projection.Pending) error {
 	return nil
 }
 
+func (l jobLedger) confirm(ctx context.Context) error { return l.b.save(ctx) }
+
 func (l jobLedger) settle(done bool) {
 	f := &l.b.cp.Feed
 	if p := f.Pending; p != nil && done {

@@ -23,6 +23,9 @@ func numberBase(generation uint64) uint64 { return generation << generationShift
 // errNotThere says that rows that were written are not in the table.
 var errNotThere = errors.New("rows are not in the table that they were written to")
 
+// errTooLate is that a batch was not issued because its announcement was too long ago.
+var errTooLate = errors.New("the batch was announced too long ago to be issued")
+
 // ledger remembers, durably, how far a table is fed. One writer at a time has it.
 type ledger interface {
 	// places is how far the table is, and batch the number of the last batch in it.
@@ -33,10 +36,20 @@ type ledger interface {
 	// intend announces a batch before anything of it is sent. When it fails nothing
 	// may be sent.
 	intend(ctx context.Context, p projection.Pending) error
+	// confirm makes sure that this is still the one who feeds.
+	confirm(ctx context.Context) error
 	// settle says whether the batch in flight is in the table; the next announcement
 	// makes that durable.
 	settle(done bool)
 }
+
+// issueWithin is how soon after its announcement a batch is issued, or not at all: who
+// takes the place of a feeder that may be alive knows after sureAfter that nothing
+// comes any more.
+const (
+	issueWithin = 700 * time.Millisecond
+	sureAfter   = 1200 * time.Millisecond
+)
 
 // feeder feeds a table with batches, each exactly once: the batch is announced,
 // durably, before it is issued, and what was in doubt after a crash is killed,
@@ -94,6 +107,7 @@ func (f *feeder) feed(ctx context.Context) error {
 		return err
 	}
 	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base}
+	announced := time.Now()
 	if err := f.ledger.intend(ctx, p); err != nil {
 		return err
 	}
@@ -101,7 +115,7 @@ func (f *feeder) feed(ctx context.Context) error {
 		f.settled()
 		return nil
 	}
-	if err := f.issue(ctx, &p, 0, true); err != nil {
+	if err := f.issue(ctx, &p, 0, announced, false); err != nil {
 		return f.doubt(ctx, err)
 	}
 	f.settled()
@@ -136,8 +150,9 @@ func (f *feeder) settled() {
 	f.ledger.settle(true)
 }
 
-// issue issues the statement of a batch that was made.
-func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, first bool) error {
+// issue issues the statement of a batch that was made, if that was announced or
+// confirmed just now. again says that it was issued before.
+func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, announced time.Time, again bool) error {
 	if f.kind != chstore.Keeping {
 		// Rows of a table that keeps them are guarded and counted; here another table under
 		// the name has to be seen before.
@@ -145,7 +160,10 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 			return err
 		}
 	}
-	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: attempt, Guard: first || f.kind == chstore.Keeping}
+	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: attempt, Guard: !again || f.kind == chstore.Keeping}
+	if time.Since(announced) > issueWithin {
+		return errTooLate
+	}
 	rows, err := f.rows.insert(ctx, f.db, load)
 	if err == nil && f.kind == chstore.Keeping && rows != p.Rows {
 		return fmt.Errorf("batch %d of table %s: %w: %d of %d", p.Batch, f.into.Name, errNotThere, rows, p.Rows)
@@ -178,7 +196,9 @@ func (f *feeder) doubt(ctx context.Context, err error) error {
 }
 
 // passes says whether what failed may work when it is tried again.
-func passes(err error) bool { return chstore.Retryable(err) || errors.Is(err, chstore.ErrKilled) }
+func passes(err error) bool {
+	return chstore.Retryable(err) || errors.Is(err, chstore.ErrKilled) || errors.Is(err, errTooLate)
+}
 
 const (
 	settleAttempts = 4
@@ -260,33 +280,35 @@ const (
 // it can be told from the rest: then it is none. Of a table that replaces rows
 // it is not known, and none: to issue the batch again does no harm.
 func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending) (presence, error) {
+	there, err := seen(ctx, db, table, kind, p)
+	if err != nil || there != some || kind != chstore.Keeping {
+		return there, err
+	}
+	return none, db.Clean(ctx, table, p.Batch) //nolint:wrapcheck // it says what
+}
+
+// seen is look without removing anything.
+func seen(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending) (presence, error) {
+	var rows, before uint64
+	var err error
 	switch kind {
 	case chstore.Replacing:
 		return none, nil
 	case chstore.Adding:
-		rows, err := db.Added(ctx, table)
-		switch {
-		case err != nil:
-			return none, err //nolint:wrapcheck // it says what
-		case rows == p.Base+p.Rows:
-			return all, nil
-		case rows == p.Base:
-			return none, nil
-		default:
-			return some, nil
-		}
+		rows, err = db.Added(ctx, table)
+		before = p.Base
 	default:
-		rows, err := db.Prove(ctx, table, p.Batch)
-		switch {
-		case err != nil:
-			return none, err //nolint:wrapcheck // it says what
-		case rows == p.Rows:
-			return all, nil
-		case rows == 0:
-			return none, nil
-		default:
-			return none, db.Clean(ctx, table, p.Batch) //nolint:wrapcheck // it says what
-		}
+		rows, err = db.Prove(ctx, table, p.Batch)
+	}
+	switch {
+	case err != nil:
+		return none, err //nolint:wrapcheck // it says what
+	case rows == before+p.Rows:
+		return all, nil
+	case rows == before:
+		return none, nil
+	default:
+		return some, nil
 	}
 }
 
@@ -302,7 +324,11 @@ func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) 
 	if made.rows != p.Rows {
 		return fmt.Errorf("batch %d of table %s gives %d rows now, and gave %d before", p.Batch, f.into.Name, made.rows, p.Rows)
 	}
-	if err := f.issue(ctx, p, attempt, false); err != nil && !errors.Is(err, errNotThere) {
+	confirmed := time.Now()
+	if err := f.ledger.confirm(ctx); err != nil {
+		return err
+	}
+	if err := f.issue(ctx, p, attempt, confirmed, true); err != nil && !errors.Is(err, errNotThere) {
 		return err
 	}
 	return nil

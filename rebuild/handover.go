@@ -27,7 +27,7 @@ func (s *Service) seize(ctx context.Context, name, by string) (*seized, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settleOld(ctx, hold, by); err != nil {
+	if err := s.settleOld(ctx, hold, by, time.Now()); err != nil {
 		return nil, releaseAfter(ctx, hold, err)
 	}
 	return &seized{hold}, nil
@@ -60,21 +60,16 @@ func releaseAfter(ctx context.Context, hold *projection.Hold, err error) error {
 }
 
 // settleOld finds out whether the live table has the batch in flight as a whole, or
-// makes that nothing of it is there. It is not issued again.
-func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by string) error {
-	db := s.opts.ClickHouse.As(liveJob(hold.Document().Name))
-	if err := db.Kill(ctx, ""); err != nil {
-		return err //nolint:wrapcheck // it says what
-	}
+// makes that nothing of it is there. It is not issued again. The one who announced it
+// may be alive, and just about to issue it: that is waited for.
+func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by string, since time.Time) error {
 	doc := hold.Document()
 	p := doc.Pending
-	if p == nil {
-		return nil
-	}
-	if p.Rows == 0 {
+	if p == nil || p.Rows == 0 {
 		hold.Settle(true)
 		return nil
 	}
+	db := s.opts.ClickHouse.As(liveJob(doc.Name))
 	table, err := s.generationTable(ctx, db, doc.Name, doc.Live.Generation)
 	if err != nil {
 		return err
@@ -83,7 +78,7 @@ func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by strin
 	if err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	there, err := look(ctx, db, table, info.Kind, p)
+	there, err := s.await(ctx, db, info, p, since)
 	if err != nil {
 		return err
 	}
@@ -94,6 +89,30 @@ func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by strin
 	}
 	hold.Settle(there == all)
 	return nil
+}
+
+// awaitEvery is how often a batch in flight is looked for.
+const awaitEvery = 20 * time.Millisecond
+
+// await waits until a table has a batch, or until it is sure that it will not have it.
+// Where rows replace each other there is no need to know: the batch comes again.
+func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time) (presence, error) {
+	if table.Kind == chstore.Replacing {
+		return none, db.Kill(ctx, "") //nolint:wrapcheck // it says what
+	}
+	for time.Since(since) < sureAfter {
+		there, err := seen(ctx, db, table.Table, table.Kind, p)
+		if err != nil || there == all {
+			return there, err
+		}
+		if err := wait(ctx, awaitEvery); err != nil {
+			return none, err
+		}
+	}
+	if err := db.Kill(ctx, ""); err != nil {
+		return none, err //nolint:wrapcheck // it says what
+	}
+	return look(ctx, db, table.Table, table.Kind, p)
 }
 
 // generationTable gives the table of a generation, whatever its name is.

@@ -193,6 +193,10 @@ func (l holdLedger) batch() uint64                { return l.hold.Document().Bat
 func (l holdLedger) pending() *projection.Pending { return l.hold.Document().Pending }
 func (l holdLedger) settle(done bool)             { l.hold.Settle(done) }
 
+func (l holdLedger) confirm(ctx context.Context) error {
+	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
+}
+
 func (l holdLedger) intend(ctx context.Context, p projection.Pending) error {
 	return l.hold.Intend(ctx, p) //nolint:wrapcheck // it names the projection
 }
