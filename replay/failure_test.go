@@ -216,7 +216,7 @@ func TestTargetLosesEvents(t *testing.T) {
 	events := b.fill("a", 5500, 50*time.Minute, 100*time.Millisecond)
 	lost := false
 	b.target.fault = func(n int, after bool) error {
-		if n == 4 && !lost {
+		if len(b.target.got) >= 1500 && !after && !lost {
 			lost = true
 			b.target.got = b.target.got[:1500]
 			b.target.position = b.target.got[1499].Position

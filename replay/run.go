@@ -273,7 +273,7 @@ func (r *run) send(ctx context.Context, c *chunk, at, end int, letters uint64) (
 
 // cut returns how many events from at on, and before end, make a batch.
 func (r *run) cut(c *chunk, at, end int) int {
-	limit := min(end-at, maxBatchEvents, r.pressure.limit(&r.spec.BackPressure))
+	limit := min(end-at, maxSendEvents, r.pressure.limit(&r.spec.BackPressure))
 	if c.Bytes() <= maxBatchBytes {
 		return limit
 	}
