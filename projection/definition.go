@@ -155,6 +155,9 @@ const (
 	Required  Approval = "required"  // a person
 )
 
+// File returns the path of the file that the definition is in.
+func (d *Definition) File() string { return d.file }
+
 // Where returns the file and line of the definition, "file:line".
 func (d *Definition) Where() string { return position(d.file, d.line) }
 

@@ -104,6 +104,7 @@ func subcommands(app *app) []*cobra.Command {
 		newReplayCmd(app),
 		newWorkerCmd(app),
 		newVerifyCmd(app),
+		newProjectionsCmd(app),
 		newUpcastCmd(app),
 		newImportCmd(app),
 		newCompactCmd(app),

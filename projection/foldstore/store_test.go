@@ -1,0 +1,251 @@
+package foldstore_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/projection/foldstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// story is a state that shows every event, in its order, and any that came twice.
+type story struct {
+	Versions []int64 `json:"versions"`
+	Padding  string  `json:"padding"`
+}
+
+func folder(t interface{ Fatal(...any) }) projection.Folder {
+	registry, err := projection.NewRegistry(projection.NewFold("story", projection.Folds[story]{
+		Apply: func(s story, e *projection.Event) (story, error) {
+			if e.Type == "poison" {
+				return s, fmt.Errorf("it is poison")
+			}
+			s.Versions = append(slices.Clip(s.Versions), e.Version)
+			s.Padding = e.Payload
+			return s, nil
+		},
+		Rows: func(key string, s story) ([]projection.Row, error) {
+			text, err := json.Marshal(s.Versions)
+			return []projection.Row{{"key": key, "versions": string(text)}}, err
+		},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := projection.Parse("story.yaml", definition(), registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := set.Get("story")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := set.Folder(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func aggregateEvent(stream string, n int, aggregate string) *projection.Event {
+	return &projection.Event{
+		Stream: stream, ID: event.ID{Ms: uint64(n + 1)}, AggregateID: aggregate, Version: int64(n), HasVersion: true,
+		Payload: fmt.Sprintf("%0200d", n),
+	}
+}
+
+func rowsOf(t interface{ Fatal(...any) }, ctx contextOf, s *foldstore.Store) []string {
+	var out []string
+	for a, err := range s.All(ctx.Context()) {
+		if err != nil || a.Err != nil {
+			t.Fatal(err, a.Err)
+		}
+		for _, row := range a.Rows {
+			out = append(out, fmt.Sprint(row["key"], row["versions"]))
+		}
+	}
+	return out
+}
+
+// TestSpills: with memory for a small part of the states, the rows are those that a
+// map in memory gives.
+func TestSpills(t *testing.T) {
+	const aggregates, events = 2000, 30000
+	want := map[string][]int64{}
+	open := func(bytes int64) *foldstore.Store {
+		s, err := foldstore.Open(folder(t), foldstore.Options{Dir: filepath.Join(t.TempDir(), "states"), Identity: "a", MaxBytes: bytes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	small, large := open(64<<10), open(1<<30)
+	for n := range events {
+		key := fmt.Sprint(n * 7919 % aggregates)
+		e := aggregateEvent("s", n, key)
+		want[e.Aggregate()] = append(want[e.Aggregate()], int64(n))
+		for _, s := range []*foldstore.Store{small, large} {
+			if applied, err := s.Apply(e); err != nil || !applied {
+				t.Fatal(applied, err)
+			}
+		}
+	}
+	var model []string
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		text, err := json.Marshal(want[key])
+		if err != nil {
+			t.Fatal(err)
+		}
+		model = append(model, fmt.Sprint(key, string(text)))
+	}
+	for name, s := range map[string]*foldstore.Store{"small": small, "large": large} {
+		if got := rowsOf(t, contextOf{t}, s); !slices.Equal(got, model) {
+			t.Errorf("%s: %d rows, want %d; or they differ", name, len(got), len(model))
+		}
+		if changed := s.TakeChanged(); len(changed) != aggregates || !slices.IsSorted(changed) {
+			t.Errorf("%s: %d changed", name, len(changed))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestStartsAgain: whoever goes on from the last checkpoint, after being cut off
+// anywhere, ends with the states of one who never was; each event counts once.
+func TestStartsAgain(t *testing.T) {
+	f := folder(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		dir := filepath.Join(t.TempDir(), "states")
+		n := rapid.IntRange(1, 300).Draw(rt, "events")
+		var events []*projection.Event
+		want := map[string][]int64{}
+		for i := range n {
+			e := aggregateEvent(rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "stream"), i, fmt.Sprint(rapid.IntRange(0, 20).Draw(rt, "aggregate")))
+			events = append(events, e)
+			want[e.Aggregate()] = append(want[e.Aggregate()], e.Version)
+		}
+		positions := map[string]projection.Position{}
+		next := 0
+		for next < n {
+			s, err := foldstore.Open(f, foldstore.Options{Dir: dir, Identity: "a", MaxBytes: 2000})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			positions = maps.Clone(s.Positions())
+			if positions == nil {
+				positions = map[string]projection.Position{}
+			}
+			next = 0
+			for next < n && events[next].ID.Compare(positions[events[next].Stream].ID) <= 0 {
+				next++ // what comes before the first that is after the checkpoint
+			}
+			for steps := rapid.IntRange(1, 120).Draw(rt, "until"); steps > 0 && next < n; steps-- {
+				e := events[next]
+				if _, err := s.Apply(e); err != nil {
+					rt.Fatal(err)
+				}
+				next++
+				positions[e.Stream] = projection.Position{ID: e.ID}
+				if rapid.IntRange(0, 30).Draw(rt, "checkpoint") == 0 {
+					if err := s.Checkpoint(positions); err != nil {
+						rt.Fatal(err)
+					}
+				}
+			}
+			if next == n {
+				if err := s.Checkpoint(positions); err != nil {
+					rt.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		s, err := foldstore.Open(f, foldstore.Options{Dir: dir, Identity: "a"})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer s.Close()
+		got := rowsOf(rt, contextOf{t}, s)
+		var model []string
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			text, err := json.Marshal(want[key])
+			if err != nil {
+				rt.Fatal(err)
+			}
+			model = append(model, fmt.Sprint(key, string(text)))
+		}
+		if !slices.Equal(got, model) {
+			rt.Fatalf("got %v, want %v", got, model)
+		}
+	})
+}
+
+// TestAnotherIdentity: states of another build are not taken for this one's.
+func TestAnotherIdentity(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "states")
+	for i, identity := range []string{"a", "b", "b"} {
+		s, err := foldstore.Open(folder(t), foldstore.Options{Dir: dir, Identity: identity})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept := len(s.Positions()) > 0; kept != (i == 2) {
+			t.Errorf("%d: positions %v", i, s.Positions())
+		}
+		if _, err := s.Apply(aggregateEvent("s", i, "1")); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Checkpoint(map[string]projection.Position{"s": {ID: event.ID{Ms: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := rowsOf(t, contextOf{t}, s); i < 2 && len(got) != 1 {
+			t.Errorf("%d: %v", i, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPoison: an event that cannot be used leaves its state as it was.
+func TestPoison(t *testing.T) {
+	s, err := foldstore.Open(folder(t), foldstore.Options{Dir: filepath.Join(t.TempDir(), "states")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	poison := aggregateEvent("s", 1, "1")
+	poison.Type = "poison"
+	for _, e := range []*projection.Event{aggregateEvent("s", 0, "1"), poison, aggregateEvent("s", 2, "1"), aggregateEvent("s", 3, "")} {
+		applied, err := s.Apply(e)
+		if applied != (e != poison && e.AggregateID != "") || (err != nil) != (e == poison) {
+			t.Errorf("%d: %v %v", e.Version, applied, err)
+		}
+	}
+	if got := rowsOf(t, contextOf{t}, s); len(got) != 1 || got[0] != "\x00\x001[0,2]" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestPartitionsAreEven(t *testing.T) {
+	counts := make([]int, 4)
+	for i := range 10000 {
+		counts[foldstore.Partition(fmt.Sprintf("acme\x00order\x00%d", i), 4)]++
+	}
+	for _, c := range counts {
+		if c < 2300 || c > 2700 {
+			t.Errorf("%v", counts)
+		}
+	}
+}
