@@ -42,7 +42,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.loadLarge(t.Context(), "large", large, mib); err != nil {
+	if err := s.loadLarge(t.Context(), large); err != nil {
 		t.Fatal(err)
 	}
 	for _, local := range []bool{false, true} {
@@ -55,7 +55,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				t.Logf("%s: %d MiB", stream, r.peak/mib)
 				return r.peak
 			}
-			once, twice, values := peak("short", short), peak("long", long), peak("large", large)
+			once, twice, values := peak("short", short), peak("long", long), peak(largeStream, large)
 			if once > 128*mib || twice > 128*mib {
 				t.Errorf("peak memory %d and %d MiB, want less than 128", once/mib, twice/mib)
 			}

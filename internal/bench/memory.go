@@ -22,7 +22,7 @@ func benchMemory(ctx context.Context, opts options) error {
 			return err
 		}
 		const large = 2000
-		if err := s.loadLarge(ctx, "large", large, 1<<20); err != nil {
+		if err := s.loadLarge(ctx, large); err != nil {
 			return err
 		}
 		t := newTable(opts.out)
@@ -53,7 +53,7 @@ func benchMemory(ctx context.Context, opts options) error {
 			}
 			t.row(fmt.Sprintf("peak, %d events to %s", opts.events, where), "MiB", b, "< 128")
 			t.row("the same, ten times the events / once", "", b/a, "<= 1.10")
-			c, err := peak("large", large)
+			c, err := peak(largeStream, large)
 			if err != nil {
 				return err
 			}
@@ -114,15 +114,18 @@ func (s *servers) loadSmall(ctx context.Context, stream string, n int) error {
 	return nil
 }
 
-// loadLarge fills a stream with n entries of one value each, which compresses
-// badly.
-func (s *servers) loadLarge(ctx context.Context, stream string, n, size int) error {
-	w, err := s.client.Writer(ctx, stream)
+// largeStream is that of loadLarge.
+const largeStream = "large"
+
+// loadLarge fills a stream with n entries of one value of 1 MiB each, which
+// compresses badly.
+func (s *servers) loadLarge(ctx context.Context, n int) error {
+	w, err := s.client.Writer(ctx, largeStream)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	value := make([]byte, size)
+	value := make([]byte, 1<<20)
 	state := uint64(88172645463325252)
 	for i := range n {
 		for j := range value {

@@ -142,7 +142,7 @@ func (b *replayBench) memory(ctx context.Context, t table) error {
 			return err
 		}
 	}
-	if err := b.loadLarge(ctx, "large", largeValues, 1<<20); err != nil {
+	if err := b.loadLarge(ctx, largeValues); err != nil {
 		return err
 	}
 	for _, local := range []bool{false, true} {
@@ -155,7 +155,7 @@ func (b *replayBench) memory(ctx context.Context, t table) error {
 		events        uint64
 	}{
 		{fmt.Sprintf("%d streams, merged", mergedStreams), "merged:*", uint64(b.opts.events / mergedStreams * mergedStreams)},
-		{fmt.Sprintf("%d values of 1 MiB", largeValues), "large", largeValues},
+		{fmt.Sprintf("%d values of 1 MiB", largeValues), largeStream, largeValues},
 	} {
 		for _, local := range []bool{false, true} {
 			r, err := b.replay(ctx, b.storeURL(local, "memory"), "--stream", c.streams)
