@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -115,7 +117,7 @@ func (f *feeder) feed(ctx context.Context) error {
 		f.settled()
 		return nil
 	}
-	if err := f.issue(ctx, &p, 0, announced, false); err != nil {
+	if err := f.issue(ctx, &p, 0, announced); err != nil {
 		return f.doubt(ctx, err)
 	}
 	f.settled()
@@ -151,8 +153,8 @@ func (f *feeder) settled() {
 }
 
 // issue issues the statement of a batch that was made, if that was announced or
-// confirmed just now. again says that it was issued before.
-func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, announced time.Time, again bool) error {
+// confirmed just now.
+func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, announced time.Time) error {
 	if f.kind != chstore.Keeping {
 		// Rows of a table that keeps them are guarded and counted; here another table under
 		// the name has to be seen before.
@@ -160,7 +162,7 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 			return err
 		}
 	}
-	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: attempt, Guard: !again || f.kind == chstore.Keeping}
+	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind == chstore.Keeping}
 	if time.Since(announced) > issueWithin {
 		return errTooLate
 	}
@@ -169,6 +171,19 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 		return fmt.Errorf("batch %d of table %s: %w: %d of %d", p.Batch, f.into.Name, errNotThere, rows, p.Rows)
 	}
 	return err
+}
+
+// contentOf tells a batch from another one of the same number, which takes its place
+// where another feeder goes on: what ClickHouse knows of the first must not count for
+// the second.
+func contentOf(p *projection.Pending) int {
+	h := fnv.New32a()
+	for _, stream := range slices.Sorted(maps.Keys(p.Positions)) {
+		at := p.Positions[stream]
+		fmt.Fprintf(h, "%q %d %s\n", stream, at.Incarnation, at.ID)
+	}
+	fmt.Fprintf(h, "%d", p.Rows)
+	return int(h.Sum32()>>1) * 2 * settleAttempts
 }
 
 // isThere says whether the table still has its name.
@@ -328,7 +343,7 @@ func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) 
 	if err := f.ledger.confirm(ctx); err != nil {
 		return err
 	}
-	if err := f.issue(ctx, p, attempt, confirmed, true); err != nil && !errors.Is(err, errNotThere) {
+	if err := f.issue(ctx, p, attempt, confirmed); err != nil && !errors.Is(err, errNotThere) {
 		return err
 	}
 	return nil

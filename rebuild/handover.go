@@ -95,15 +95,21 @@ func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by strin
 const awaitEvery = 20 * time.Millisecond
 
 // await waits until a table has a batch, or until it is sure that it will not have it.
-// Where rows replace each other there is no need to know: the batch comes again.
+// Where rows replace each other it is enough that some of it came: it is fed again.
 func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time) (presence, error) {
-	if table.Kind == chstore.Replacing {
-		return none, db.Kill(ctx, "") //nolint:wrapcheck // it says what
-	}
 	for time.Since(since) < sureAfter {
 		there, err := seen(ctx, db, table.Table, table.Kind, p)
 		if err != nil || there == all {
 			return there, err
+		}
+		if table.Kind == chstore.Replacing {
+			rows, err := db.Prove(ctx, table.Table, p.Batch)
+			if err != nil {
+				return none, err //nolint:wrapcheck // it says what
+			}
+			if rows > 0 {
+				break
+			}
 		}
 		if err := wait(ctx, awaitEvery); err != nil {
 			return none, err

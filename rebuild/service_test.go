@@ -63,7 +63,7 @@ func newKitchen(t testing.TB, onS3 bool, functions ...projection.Function) *kitc
 	k.jobs = jobs.NewStore(w.store, jobs.StoreOptions{})
 	k.opts = rebuild.Options{
 		Archive: w.arch, Objects: w.store, Jobs: k.jobs, ClickHouse: k.db, Definitions: k.defs.set, Redis: w.client, TTL: 2 * time.Second,
-		Logger: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if onS3 {
 		k.opts.Pushdown.S3 = &chstore.S3{Endpoint: w.s3.Endpoint(), Region: stack.S3Region, Bucket: w.s3.Bucket(), AccessKey: stack.S3AccessKey, SecretKey: stack.S3SecretKey}
