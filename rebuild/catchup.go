@@ -49,8 +49,7 @@ func (b *build) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.reader.close()
-	return b.drain(ctx, f, caughtUp)
+	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
 }
 
 // drain feeds until a batch has fewer events than that.
@@ -113,9 +112,14 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 			feed.Places[name] = b.cp.Snapshot[name]
 		}
 	}
-	rows, err := b.svc.rows(b.sub, &b.spec.Scope, b.wanted())
+	rows, err := b.svc.rows(b.sub, b.cp.Generation, &b.spec.Scope, b.wanted())
 	if err != nil {
 		return nil, err
+	}
+	if fold, ok := rows.(*foldRows); ok {
+		if err := fold.warm(ctx, feed.Places, func([]Letter) error { return nil }, func(int) error { return nil }); err != nil {
+			return nil, errors.Join(err, fold.close())
+		}
 	}
 	r := newReader(b.svc.opts.Archive, b.svc.opts.Redis, b.svc.opts.Mapping, feed.Places)
 	r.lost = func(stream string, loss redisstream.Loss) {
@@ -123,7 +127,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	}
 	return &feeder{
 		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.aside, waiting: b.holds,
-		mark: b.mark(),
+		mark: b.mark(), fed: fedBy(rows),
 	}, nil
 }
 

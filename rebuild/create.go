@@ -92,6 +92,9 @@ func (s *Service) supported(d *projection.Definition) error {
 		return remedy.Wrapf(fmt.Errorf("%w: %s has dependent tables, which cannot be rebuilt with it", ErrInvalid, d.Name),
 			"Make a projection of its own of each dependent table.")
 	}
+	if d.Kind == projection.Fold && s.opts.StateDir == "" {
+		return fmt.Errorf("%w: %s is a fold, and there is no directory for its states: set projections.state", ErrInvalid, d.Name)
+	}
 	return nil
 }
 
@@ -118,6 +121,9 @@ func planFilter(d *projection.Definition, scope *Scope) (*event.Matcher, error) 
 func (s *Service) scopable(ctx context.Context, spec *Spec, sub *subject) error {
 	if spec.Scope.IsZero() {
 		return nil
+	}
+	if sub.def.Kind == projection.Fold {
+		return fmt.Errorf("%w: %s is a fold, and those are rebuilt as a whole only", ErrInvalid, sub.def.Name)
 	}
 	doc, err := s.documents.Get(ctx, sub.def.Name)
 	switch {

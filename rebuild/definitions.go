@@ -114,8 +114,8 @@ func (s *Service) subject(ctx context.Context, d *projection.Definition, set *pr
 	return out, nil
 }
 
-// rows makes a maker of rows, which one goroutine uses.
-func (s *Service) rows(sub *subject, scope *Scope, wanted func(stream string, at place, within bool) bool) (rowMaker, error) {
+// rows makes a maker of rows for a generation, which one goroutine uses.
+func (s *Service) rows(sub *subject, generation uint64, scope *Scope, wanted func(stream string, at place, within bool) bool) (rowMaker, error) {
 	sel, err := newSelector(sub.def, s.opts.Mapping, s.opts.Upcasters)
 	if err != nil {
 		return nil, err
@@ -124,11 +124,19 @@ func (s *Service) rows(sub *subject, scope *Scope, wanted func(stream string, at
 		sel.scope, sel.wanted = scope, wanted
 	}
 	switch sub.def.Kind {
-	case projection.SQL:
-		return newSQLRows(s.opts.ClickHouse, sub.def, sub.columns, sel)
 	case projection.Map:
 		return newMapRows(sub, sel)
+	case projection.Fold:
+		return newFoldRows(s, sub, generation, sel)
 	default:
-		return nil, fmt.Errorf("%w: %s is of kind %s, which has no rows of single events", ErrInvalid, sub.def.Name, sub.def.Kind)
+		return newSQLRows(s.opts.ClickHouse, sub.def, sub.columns, sel)
 	}
+}
+
+// closeRows gives back what a maker of rows holds.
+func closeRows(rows rowMaker) error {
+	if r, ok := rows.(*foldRows); ok {
+		return r.close()
+	}
+	return nil
 }

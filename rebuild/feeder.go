@@ -69,6 +69,8 @@ type feeder struct {
 	// waiting is told why nothing can be fed, "" when it can.
 	waiting func(reason string)
 	mark    chstore.Mark // of the table
+	// fed is told how far the table is, after every batch.
+	fed func(places map[string]place) error
 
 	events   batch
 	base     uint64 // what an adding table holds
@@ -121,7 +123,21 @@ func (f *feeder) feed(ctx context.Context) error {
 		return f.doubt(ctx, err)
 	}
 	f.settled()
-	return nil
+	return f.fed(f.ledger.places())
+}
+
+// close gives back what the feeder holds.
+func (f *feeder) close() error {
+	f.reader.close()
+	return closeRows(f.rows)
+}
+
+// fedBy gives what a maker of rows does with feeder.fed.
+func fedBy(rows rowMaker) func(map[string]place) error {
+	if r, ok := rows.(*foldRows); ok {
+		return r.fed
+	}
+	return func(map[string]place) error { return nil }
 }
 
 // follow adds streams that are not followed yet, from their beginnings.

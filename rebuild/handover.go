@@ -159,7 +159,10 @@ func (b *build) handOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.reader.close()
+	return errors.Join(b.handOverTo(ctx, f), f.close())
+}
+
+func (b *build) handOverTo(ctx context.Context, f *feeder) error {
 	if err := b.drain(ctx, f, caughtUp); err != nil {
 		return err
 	}

@@ -104,6 +104,9 @@ func (b *build) dropTables(ctx context.Context) error {
 
 // load loads the chunks that are not loaded yet.
 func (b *build) load(ctx context.Context) error {
+	if b.sub.def.Kind == projection.Fold {
+		return b.fold(ctx)
+	}
 	into, kind := b.loadInto()
 	if err := b.reconcile(ctx, into, kind); err != nil {
 		return err
@@ -113,7 +116,7 @@ func (b *build) load(ctx context.Context) error {
 	}
 	makers := make(chan rowMaker, b.spec.Concurrency)
 	for range b.spec.Concurrency {
-		rows, err := b.svc.rows(b.sub, &b.spec.Scope, nil)
+		rows, err := b.svc.rows(b.sub, b.cp.Generation, &b.spec.Scope, nil)
 		if err != nil {
 			return err
 		}

@@ -203,10 +203,16 @@ func (l holdLedger) intend(ctx context.Context, p projection.Pending) error {
 
 func (l *liveFeed) run(ctx context.Context) error {
 	if err := l.open(ctx); err != nil {
+		if l.feeder != nil {
+			err = errors.Join(err, l.feeder.close())
+		}
 		return err
 	}
-	defer l.feeder.reader.close()
 	l.renewed = time.Now()
+	return errors.Join(l.loop(ctx), l.feeder.close())
+}
+
+func (l *liveFeed) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		n, err := l.feeder.step(ctx)
@@ -262,18 +268,37 @@ func (l *liveFeed) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := s.rows(l.sub, nil, nil)
+	rows, err := s.rows(l.sub, doc.Live.Generation, nil, nil)
 	if err != nil {
 		return err
+	}
+	if fold, ok := rows.(*foldRows); ok {
+		if err := l.warm(ctx, fold, doc.Live.Positions); err != nil {
+			return errors.Join(err, fold.close())
+		}
 	}
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(doc.Live.Positions))
 	reader.lost = func(stream string, loss redisstream.Loss) {
 		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", fmt.Sprintf("%+v", loss))
 	}
 	l.feeder = &feeder{
-		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
+		fed: fedBy(rows),
+		db:  db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
 	}
 	return l.discover(ctx)
+}
+
+// warm brings the states of a fold to where the table is, and stays the holder
+// meanwhile.
+func (l *liveFeed) warm(ctx context.Context, fold *foldRows, places map[string]place) error {
+	renewed := time.Now()
+	return fold.warm(ctx, places, func([]Letter) error { return nil }, func(int) error {
+		if time.Since(renewed) < l.p.svc.opts.TTL/3 {
+			return nil
+		}
+		renewed = time.Now()
+		return l.hold.Renew(ctx)
+	})
 }
 
 // ours makes sure that the table under the live name is the generation that the

@@ -39,6 +39,8 @@ type Options struct {
 	Pushdown  Pushdown
 	Upcasters *upcast.Set // nil: none
 	Mapping   event.Mapping
+	// StateDir is a directory on local disk for the states of folds; required for these.
+	StateDir string
 	// TTL is how long a writer of a live table stays one without a sign of life; default 10 s.
 	TTL    time.Duration
 	Logger *slog.Logger // default none
