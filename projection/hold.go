@@ -86,10 +86,23 @@ func (h *Hold) write(ctx context.Context, change func(*Document) error) error {
 		return fmt.Errorf("projection %s: %w", h.doc.Name, ErrFenced)
 	}
 	nonce := rand.Text()
-	for base := h.doc; ; {
+	for base, fresh := h.doc, false; ; fresh = true {
 		next := base.clone()
 		if err := change(next); err != nil {
-			return err
+			if fresh {
+				return err
+			}
+			// Perhaps it only does not know what others wrote.
+			again, readErr := h.rebase(ctx, nonce, errChanged)
+			if readErr != nil {
+				h.ended = true
+				return fmt.Errorf("projection %s: %w", h.doc.Name, errors.Join(ErrFenced, readErr))
+			}
+			if again.Nonce == base.Nonce {
+				return err
+			}
+			base = again
+			continue
 		}
 		next.Nonce, next.UpdatedAt = nonce, now()
 		if next.Holder != nil {

@@ -86,9 +86,10 @@ func didYouMean(typo string, names iter.Seq[string]) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
-// distance counts the insertions, deletions and replacements between a and b.
+// distance counts the insertions, deletions, replacements and swaps of two
+// neighbours between a and b.
 func distance(a, b string) int {
-	above, row := make([]int, len(b)+1), make([]int, len(b)+1)
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range above {
 		above[j] = j
 	}
@@ -100,8 +101,11 @@ func distance(a, b string) int {
 				cost++
 			}
 			row[j+1] = min(cost, above[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
-		above, row = row, above
+		before, above, row = above, row, before
 	}
 	return above[len(b)]
 }

@@ -122,7 +122,7 @@ func (r *reader) validateKind(d *Definition) {
 }
 
 func (r *reader) validateTable(t *Table, field string) {
-	if t.Name != "" && !goodName(t.Name) {
+	if r.lines[field+".name"] > 0 && !goodName(t.Name) {
 		r.bad(field+".name", wantName, "%q cannot be the name of a table", t.Name)
 	}
 	if len(t.Columns) == 0 {

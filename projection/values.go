@@ -30,6 +30,8 @@ func newConverter(text string) (converter, error) {
 		return c, nil
 	}
 	switch t.name {
+	case "Enum8", "Enum16":
+		return enums(t.args), nil
 	case "LowCardinality", "SimpleAggregateFunction":
 		return newConverter(sentType(text))
 	case "Nullable":
@@ -68,14 +70,8 @@ func scalar(name string) (converter, bool) {
 		return converter{func(v any) (any, error) { return typed[bool](v, name) }, true}, true
 	case "String":
 		return converter{func(v any) (any, error) { return text(v) }, true}, true
-	case "FixedString", "UUID", "Enum8", "Enum16", "IPv4", "IPv6":
-		zero := map[string]string{"UUID": "00000000-0000-0000-0000-000000000000", "IPv4": "0.0.0.0", "IPv6": "::"}[name]
-		return converter{convert: func(v any) (any, error) {
-			if v == nil {
-				return zero, nil
-			}
-			return text(v)
-		}}, true
+	case "FixedString", "UUID", "IPv4", "IPv6":
+		return texts(map[string]string{"UUID": "00000000-0000-0000-0000-000000000000", "IPv4": "0.0.0.0", "IPv6": "::"}[name]), true
 	case "Date", "Date32", "DateTime", "DateTime64":
 		return converter{convert: func(v any) (any, error) {
 			if v == nil {
@@ -86,6 +82,36 @@ func scalar(name string) (converter, bool) {
 	default:
 		return converter{}, false
 	}
+}
+
+// texts returns the converter of a type whose values are given as texts.
+func texts(zero string) converter {
+	return converter{convert: func(v any) (any, error) {
+		if v == nil {
+			return zero, nil
+		}
+		return text(v)
+	}}
+}
+
+// enums returns the converter of an Enum: its zero value is the element with the
+// lowest number, as ClickHouse has it.
+func enums(elements []string) converter {
+	zero, lowest := "", int64(math.MaxInt64)
+	for i, text := range elements {
+		name, digits := text, ""
+		if at := strings.LastIndexByte(text, '='); at >= 0 && strings.LastIndexByte(text, '\'') < at {
+			name, digits = strings.TrimSpace(text[:at]), strings.TrimSpace(text[at+1:])
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil {
+			n = int64(i) + 1 // where numbers are left out they count from 1
+		}
+		if n < lowest {
+			zero, lowest = strings.NewReplacer(`\\`, `\`, `\'`, `'`).Replace(strings.Trim(name, "'")), n
+		}
+	}
+	return texts(zero)
 }
 
 // typed gives a value its type back; nil is the zero value.

@@ -98,7 +98,7 @@ func TestProjectionCommandsFindMistakes(t *testing.T) {
 			t.Errorf("%d, no %q in %s", status, want, stdout)
 		}
 	}
-	replaceIn(t, orders, "approval: required", "aproval: required")
+	replaceIn(t, orders, "approval: required", "approvl: required")
 	var out validated
 	status, stdout, _ = command(t, "projections", "validate", "--json")
 	if err := json.Unmarshal([]byte(stdout), &out); err != nil || status != exitProblems || len(out.Problems) != 1 || out.Problems[0].Remedy != `did you mean "approval"?` {

@@ -135,14 +135,13 @@ func TestStartsAgain(t *testing.T) {
 			events = append(events, e)
 			want[e.Aggregate()] = append(want[e.Aggregate()], e.Version)
 		}
-		positions := map[string]projection.Position{}
 		next := 0
 		for next < n {
 			s, err := foldstore.Open(f, foldstore.Options{Dir: dir, Identity: "a", MaxBytes: 2000})
 			if err != nil {
 				rt.Fatal(err)
 			}
-			positions = maps.Clone(s.Positions())
+			positions := maps.Clone(s.Positions())
 			if positions == nil {
 				positions = map[string]projection.Position{}
 			}
