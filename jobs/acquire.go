@@ -41,7 +41,11 @@ func (s *Store) acquire(ctx context.Context, j *Job, worker string, ttl time.Dur
 	if j.Lease != nil {
 		message = "a worker took it over from " + j.Lease.Worker + ", which was not heard of any more"
 	}
-	if err := j.apply(acquire, "", at); err != nil {
+	reason := ""
+	if j.State == Cancelling {
+		reason = j.StateReason // why is as true as before
+	}
+	if err := j.apply(acquire, reason, at); err != nil {
 		return nil, err
 	}
 	if j.StartedAt.IsZero() {

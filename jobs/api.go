@@ -39,8 +39,9 @@ type Engine interface {
 	// by Pause pauses the job until a person resumes it; one made by Retry is
 	// tried again after a while; any other fails the job.
 	Run(ctx context.Context, h *Handle) error
-	// Cancel removes what a job that will not go on has left behind. It may be
-	// called again after any crash.
+	// Cancel removes what a job that will not go on has left behind: one that was
+	// cancelled, or failed and was not retried in time. It may be called again
+	// after any crash.
 	Cancel(ctx context.Context, h *Handle) error
 }
 

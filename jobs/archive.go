@@ -10,8 +10,8 @@ import (
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
-// Sweep closes the failed jobs that were kept long enough, and moves what is
-// closed to the ended ones. Runners do it all the time.
+// Sweep has workers clean up after the failed jobs that were kept long enough, and
+// moves what is closed to the ended ones. Runners do it all the time.
 func (s *Store) Sweep(ctx context.Context) error {
 	active, err := s.activeEntries(ctx, &Query{})
 	if err != nil {
@@ -32,13 +32,19 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// tidy closes an active job that failed long ago, and moves it if it is closed.
+// tidy lets a worker clean up after an active job that failed long ago, and moves
+// it if it is closed.
 func (s *Store) tidy(ctx context.Context, j *Job) error {
 	if s.overdue(j) {
 		j = j.clone()
-		j.ClosedAt, j.UpdatedAt, j.Nonce = now(), now(), rand.Text()
+		at := now()
+		if err := j.apply(expire, j.StateReason, at); err != nil {
+			return err
+		}
+		j.Nonce = rand.Text()
+		j.log(LogEntry{Time: at, Level: "info", Message: "it was not retried in time: a worker cleans up"})
 		if err := s.replace(ctx, j); errors.Is(err, ErrChanged) {
-			return nil // retried or cancelled at the last moment, or closed by another
+			return nil // retried or cancelled at the last moment, or found by another
 		} else if err != nil {
 			return err
 		}
@@ -49,7 +55,7 @@ func (s *Store) tidy(ctx context.Context, j *Job) error {
 	return s.move(ctx, j)
 }
 
-// overdue says whether a failed job is to be closed.
+// overdue says whether a failed job is to be cleaned up and closed.
 func (s *Store) overdue(j *Job) bool {
 	return j.State == Failed && j.ClosedAt.IsZero() && time.Since(j.EndedAt) >= s.opts.KeepFailed
 }

@@ -76,12 +76,14 @@ func (c *checker) check(j *jobs.Job) {
 		jobs.Pending:    {jobs.Running, jobs.Paused, jobs.Cancelling},
 		jobs.Running:    {jobs.Pending, jobs.Paused, jobs.Cancelling, jobs.Succeeded, jobs.Failed},
 		jobs.Paused:     {jobs.Pending, jobs.Cancelling, jobs.Running}, // the last by RunOne, which resumes too
-		jobs.Cancelling: {jobs.Cancelled},
+		jobs.Cancelling: {jobs.Cancelled, jobs.Failed},
 		jobs.Failed:     {jobs.Pending, jobs.Cancelling},
 	}
 	switch {
 	case !was.ClosedAt.IsZero():
 		c.problem("%s was changed after it was closed", j.ID)
+	case was.State == jobs.Cancelling && j.State == jobs.Failed && (was.EndedAt.IsZero() || j.ClosedAt.IsZero()):
+		c.problem("%s was cancelled and then failed", j.ID)
 	case was.State != j.State && !slices.Contains(to[was.State], j.State):
 		c.problem("%s went from %s to %s", j.ID, was.State, j.State)
 	case j.Epoch != was.Epoch && j.Epoch != was.Epoch+1:

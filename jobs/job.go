@@ -13,14 +13,17 @@ import (
 //	     │  ▲        │  │ │                  │
 //	     │  │resume  │  │ └──────────────► failed
 //	     │  └─ paused ◄─┘                    │
-//	     │        │                          │
-//	     └────────┴──► cancelling ──► cancelled
+//	     │        │                          │ cancel, or too old to be retried
+//	     └────────┴──► cancelling ◄──────────┘
+//	                        │
+//	                        └──► cancelled, or failed for good
 //
 // A worker makes pending running, and running succeeded, failed, paused (the
 // engine asked for a person) or pending again (an attempt failed in a way that
 // may pass, or the worker shut down). People pause, resume, cancel and retry.
-// Nothing leaves succeeded and cancelled; a failed job can be retried or
-// cancelled until it is closed.
+// Nothing leaves succeeded and cancelled. A failed job can be retried or cancelled
+// for StoreOptions.KeepFailed; then a worker cleans up after it, as after one that
+// was cancelled, and it is failed for good.
 type State string
 
 // The states.

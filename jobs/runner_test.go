@@ -654,19 +654,31 @@ func TestMerge(t *testing.T) {
 	})
 }
 
-// TestKeepFailed: a failed job can be retried for a while, then it is closed.
+// TestKeepFailed: a failed job can be retried for a while, then it is cleaned up
+// and closed.
 func TestKeepFailed(t *testing.T) {
 	onTime(t, func(t *testing.T, objects *memory, _ *jobs.Store) {
 		s := jobs.NewStore(objects, jobs.StoreOptions{KeepFailed: 24 * time.Hour})
-		start(t, newRunner(t, s, engine{run: func(context.Context, *jobs.Handle) error { return errors.New("no") }}, jobs.RunnerOptions{Poll: time.Minute}))
+		var cleaned []uint64 // the epochs
+		e := engine{run: func(context.Context, *jobs.Handle) error { return errors.New("no") }, cancel: func(_ context.Context, h *jobs.Handle) error {
+			cleaned = append(cleaned, h.Epoch())
+			if len(cleaned) == 1 {
+				return errors.New("not now")
+			}
+			return nil
+		}}
+		start(t, newRunner(t, s, e, jobs.RunnerOptions{Poll: time.Minute}))
 		j := create(t, s, jobs.New{})
 		pass(23 * time.Hour)
-		if got := get(t, s, j.ID); got.State != jobs.Failed || !got.ClosedAt.IsZero() {
-			t.Fatalf("after 23 h: %s", asJSON(t, got))
+		failed := get(t, s, j.ID)
+		if failed.State != jobs.Failed || !failed.ClosedAt.IsZero() || len(cleaned) > 0 {
+			t.Fatalf("after 23 h: cleaned up %v, %s", cleaned, asJSON(t, failed))
 		}
 		pass(2 * time.Hour)
 		if got := get(t, s, j.ID); got.State != jobs.Failed || got.ClosedAt.IsZero() || len(objects.keys("jobs/active/")) != 0 {
 			t.Errorf("after 25 h: %s", asJSON(t, got))
+		} else if fmt.Sprint(cleaned) != "[2 3]" || got.StateReason != "no" || got.LastError.Message != "no" || !got.EndedAt.Equal(failed.EndedAt) {
+			t.Errorf("after 25 h: cleaned up in epochs %v, %s", cleaned, asJSON(t, got))
 		}
 		if _, err := s.Retry(t.Context(), j.ID, jobs.Change{}); !errors.Is(err, jobs.ErrState) || remedy.Of(err) != "create a new job" {
 			t.Errorf("retry: %v", err)

@@ -68,27 +68,38 @@ func (s *session) settleRun(j *Job, r result) error {
 }
 
 // settleCancel writes into the document how Engine.Cancel ended. A job that
-// cannot be cleaned up after MaxAttempts is cancelled all the same.
+// cannot be cleaned up after MaxAttempts is cancelled, or closed, all the same.
 func (s *session) settleCancel(j *Job, r result) error {
 	reason, level := j.StateReason, "info"
+	m, message := cleanUp, "cancelled"
+	if j.hasFailed() {
+		m, message = closeUp, "cleaned up and closed"
+	}
 	if r.err != nil {
 		if r.stopped != nil {
 			return j.giveBack("", r.at)
 		}
 		level = "warn"
+		why := j.LastError
 		j.failed(r)
+		if m == closeUp {
+			j.LastError = why // it says why the job failed
+		}
 		failure := "cleaning up failed: " + r.err.Error()
 		if j.Attempt < s.opts.MaxAttempts {
 			j.NotBefore = r.at.Add(backoff(j.Attempt))
 			j.drop(level, failure, "", r.at)
 			return nil
 		}
+		if m == closeUp && reason != "" {
+			failure = reason + "; " + failure
+		}
 		reason, level = failure, "error"
 	}
-	if err := j.apply(cleanUp, clip(reason), r.at); err != nil {
+	if err := j.apply(m, clip(reason), r.at); err != nil {
 		return err
 	}
-	j.drop(level, "cancelled", reason, r.at)
+	j.drop(level, message, reason, r.at)
 	return nil
 }
 

@@ -24,6 +24,8 @@ const (
 	hold    move = "held for a person"
 	release move = "given back"
 	cleanUp move = "cleaned up"
+	expire  move = "cleaned up after it failed" // by whoever finds it overdue
+	closeUp move = "closed"
 )
 
 // States lists every state, in the order of a life.
@@ -46,13 +48,13 @@ func (s State) after(m move) (State, bool) {
 		return Paused, true
 	case from{Paused, resume}, from{Failed, retry}, from{Running, release}:
 		return Pending, true
-	case from{Pending, cancel}, from{Running, cancel}, from{Paused, cancel}, from{Failed, cancel}, from{Cancelling, acquire}:
+	case from{Pending, cancel}, from{Running, cancel}, from{Paused, cancel}, from{Failed, cancel}, from{Failed, expire}, from{Cancelling, acquire}:
 		return Cancelling, true
 	case from{Pending, acquire}, from{Running, acquire}:
 		return Running, true
 	case from{Running, succeed}:
 		return Succeeded, true
-	case from{Running, fail}:
+	case from{Running, fail}, from{Cancelling, closeUp}:
 		return Failed, true
 	case from{Cancelling, cleanUp}:
 		return Cancelled, true
@@ -74,22 +76,28 @@ func (j *Job) apply(m move, reason string, now time.Time) error {
 	switch m {
 	case resume, cancel, retry:
 		j.Attempt, j.NotBefore, j.EndedAt = 0, time.Time{}, time.Time{}
+	case expire: // it keeps EndedAt: see hasFailed
+		j.Attempt, j.NotBefore = 0, time.Time{}
 	case acquire:
 		j.NotBefore = time.Time{}
 	}
-	if to.Ended() {
+	if to.Ended() && m != closeUp {
 		j.EndedAt = now
-		if to != Failed {
-			j.ClosedAt = now
-		}
+	}
+	if to.Ended() && m != fail {
+		j.ClosedAt = now
 	}
 	return nil
 }
 
+// hasFailed says whether a job that is cancelling failed, and was not retried in
+// time: it is failed again when it is cleaned up.
+func (j *Job) hasFailed() bool { return j.State == Cancelling && !j.EndedAt.IsZero() }
+
 // remedy says what people can do with a job in this state.
 func (s State) remedy() string {
 	if s == Cancelling {
-		return "wait until it is cancelled, and create a new job"
+		return "wait until a worker has cleaned up, and create a new job"
 	}
 	names := map[move]string{pause: "pause", resume: "resume", cancel: "cancel", retry: "retry"}
 	var can []string

@@ -11,13 +11,13 @@ import (
 
 // TestStates holds every move from every state to the picture in State's comment.
 func TestStates(t *testing.T) {
-	moves := []move{pause, resume, cancel, retry, acquire, succeed, fail, hold, release, cleanUp}
+	moves := []move{pause, resume, cancel, retry, acquire, succeed, fail, hold, release, cleanUp, expire, closeUp}
 	want := map[State]map[move]State{
 		Pending:    {pause: Paused, cancel: Cancelling, acquire: Running},
 		Running:    {pause: Paused, cancel: Cancelling, acquire: Running, succeed: Succeeded, fail: Failed, hold: Paused, release: Pending},
 		Paused:     {resume: Pending, cancel: Cancelling},
-		Cancelling: {acquire: Cancelling, cleanUp: Cancelled},
-		Failed:     {retry: Pending, cancel: Cancelling},
+		Cancelling: {acquire: Cancelling, cleanUp: Cancelled, closeUp: Failed},
+		Failed:     {retry: Pending, cancel: Cancelling, expire: Cancelling},
 	}
 	at := time.Date(2026, 11, 21, 7, 0, 0, 0, time.UTC)
 	for _, from := range States() {
@@ -43,14 +43,17 @@ func TestStates(t *testing.T) {
 			if err != nil || j.State != to || j.StateReason != "because" {
 				t.Errorf("%s from %s: state %s (%s), error %v; want %s", m, from, j.State, j.StateReason, err, to)
 			}
-			if closed := to == Succeeded || to == Cancelled; j.ClosedAt.IsZero() == closed {
+			if closed := to == Succeeded || to == Cancelled || m == closeUp; j.ClosedAt.IsZero() == closed {
 				t.Errorf("%s from %s: closed at %v", m, from, j.ClosedAt)
 			}
-			if people := m == resume || m == retry || m == cancel; people != (j.Attempt == 0) {
+			if anew := m == resume || m == retry || m == cancel || m == expire; anew != (j.Attempt == 0) {
 				t.Errorf("%s from %s: attempt %d", m, from, j.Attempt)
 			}
 			if ended := !j.EndedAt.IsZero(); (m == retry || m == cancel) && ended {
 				t.Errorf("%s from %s: still says that it ended", m, from)
+			}
+			if (m == expire || m == closeUp) && !j.EndedAt.Equal(at) {
+				t.Errorf("%s from %s: says that it ended at %v, not when it failed", m, from, j.EndedAt)
 			}
 		}
 		closed := &Job{State: from, ClosedAt: at}

@@ -15,8 +15,8 @@ const DefaultKeepFailed = 30 * 24 * time.Hour
 
 // StoreOptions tune a Store. The zero value is the default.
 type StoreOptions struct {
-	// KeepFailed is how long a failed job can be retried before it is closed;
-	// default DefaultKeepFailed. Less than zero closes it at once.
+	// KeepFailed is how long a failed job can be retried before a worker cleans up
+	// after it and closes it; default DefaultKeepFailed. Less than zero is at once.
 	KeepFailed time.Duration
 	Logger     *slog.Logger // default none
 }
