@@ -144,7 +144,7 @@ func (b *build) run(ctx context.Context) error {
 		}
 	}
 	// What a worker before this one has left running must not have an effect any more.
-	if err := patiently(ctx, b.holds, func(ctx context.Context) error { return b.db.Kill(ctx, "") }); err != nil {
+	if err := b.killOld(ctx); err != nil {
 		return err
 	}
 	steps := map[string]func(context.Context) error{
@@ -165,6 +165,21 @@ func (b *build) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// killDelay is how long a statement may be on its way that a dead worker has sent.
+const killDelay = 300 * time.Millisecond
+
+// killOld ends what a worker before this one has sent, also what is on its way.
+func (b *build) killOld(ctx context.Context) error {
+	kill := func(ctx context.Context) error { return b.db.Kill(ctx, "") }
+	if err := patiently(ctx, b.holds, kill); err != nil || b.h.Epoch() < 2 {
+		return err
+	}
+	if err := wait(ctx, killDelay); err != nil {
+		return err
+	}
+	return patiently(ctx, b.holds, kill)
 }
 
 // after gives the phase that comes after one.

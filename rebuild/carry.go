@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/jobs"
 )
 
 // carryOver takes, in a scoped rebuild, what is outside of the scope from the live
@@ -108,6 +109,14 @@ func (b *build) pour(ctx context.Context) error {
 	}
 	if want := b.journal.total(); rows != want {
 		return fmt.Errorf("the staging table has %d rows, and its chunks gave %d: %w", rows, want, chstore.ErrUnproved)
+	}
+	// Nothing else may be in it, such as what a statement of a dead worker has put there.
+	added, err := b.db.Added(ctx, b.shadow())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if added != rows+b.cp.Rows {
+		return jobs.Retry(fmt.Errorf("table %s holds %d rows, and %d were put there: %w", b.shadow().Name, added, rows+b.cp.Rows, chstore.ErrUnproved))
 	}
 	b.cp.Carried = true
 	return nil

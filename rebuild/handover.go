@@ -155,6 +155,14 @@ func (b *build) handOver(ctx context.Context) error {
 	if err := putOnce(ctx, b.svc.opts.Objects, definitionKey(b.name(), b.sub.digest), keep(b.sub.def)); err != nil {
 		return err
 	}
+	// Once it is live its projector feeds it.
+	switch doc, err := b.svc.documents.Get(ctx, b.name()); {
+	case err != nil:
+		return err //nolint:wrapcheck // it names the projection
+	case doc.Live.Generation == b.cp.Generation:
+		b.cp.Swapped = true
+		return b.save(ctx)
+	}
 	f, err := b.feeder(ctx)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type foldRows struct {
 	states   *foldstore.Store
 	selector *selector
 	reader   projection.Reader
-	block    *chstore.RowBlock
+	block    *projection.Rows
 	touched  map[string]bool
 	unsaved  int // events since the last checkpoint
 }
@@ -37,7 +37,7 @@ func newFoldRows(svc *Service, sub *subject, generation uint64, s *selector) (*f
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}
-	block, err := chstore.NewRowBlock(sub.spec.Columns)
+	block, err := projection.NewRows(&sub.def.Table)
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
 	}
@@ -99,10 +99,8 @@ func (r *foldRows) make(_ context.Context, b *batch, _ bool) (made, error) {
 }
 
 func (r *foldRows) append(key string, rows []projection.Row) error {
-	for _, row := range rows {
-		if err := r.block.Append(row); err != nil {
-			return fmt.Errorf("make the rows of aggregate %q: %w", key, err)
-		}
+	if err := r.block.Append(rows...); err != nil {
+		return fmt.Errorf("make the rows of aggregate %q: %w", key, err)
 	}
 	return nil
 }
@@ -112,7 +110,7 @@ func (r *foldRows) insert(ctx context.Context, db *chstore.Store, load chstore.L
 	if r.block.Len() == 0 {
 		return 0, nil
 	}
-	return db.LoadRows(ctx, r.block, load) //nolint:wrapcheck // it says what
+	return db.LoadRows(ctx, r.block.Block(), load) //nolint:wrapcheck // it says what
 }
 
 // fed takes note of how far the table is: the states are kept then and now.
@@ -198,7 +196,7 @@ func (r *foldRows) all(ctx context.Context, flush func(block int) error) error {
 		if err := r.append(aggregate.Key, aggregate.Rows); err != nil {
 			return err
 		}
-		if r.block.Len() >= foldBlock {
+		if r.block.Len() >= foldBlock || r.block.Bytes() >= chunkRaw {
 			if err := flush(block); err != nil {
 				return err
 			}

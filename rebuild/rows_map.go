@@ -14,8 +14,7 @@ type mapRows struct {
 	mapper   projection.Mapper
 	selector *selector
 	reader   projection.Reader
-	block    *chstore.RowBlock
-	trial    *chstore.RowBlock // takes the rows of an event first, where they are several
+	block    *projection.Rows
 }
 
 func newMapRows(sub *subject, s *selector) (*mapRows, error) {
@@ -23,15 +22,11 @@ func newMapRows(sub *subject, s *selector) (*mapRows, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}
-	block, err := chstore.NewRowBlock(sub.spec.Columns)
+	block, err := projection.NewRows(&sub.def.Table)
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
 	}
-	trial, err := chstore.NewRowBlock(sub.spec.Columns)
-	if err != nil {
-		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
-	}
-	return &mapRows{mapper: mapper, selector: s, block: block, trial: trial}, nil
+	return &mapRows{mapper: mapper, selector: s, block: block}, nil
 }
 
 // make implements rowMaker.
@@ -53,7 +48,7 @@ func (r *mapRows) make(_ context.Context, b *batch, _ bool) (made, error) {
 	return m, nil
 }
 
-// one makes the rows of one event. All of them are tried before any is taken.
+// one makes the rows of one event: all of them, or none.
 func (r *mapRows) one(of run, e *event.Event, env *event.Envelope) error {
 	var ev projection.Event
 	r.reader.Read(&ev, of.stream, of.incarnation, e, env)
@@ -61,20 +56,7 @@ func (r *mapRows) one(of run, e *event.Event, env *event.Envelope) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it is the reason as people see it
 	}
-	if len(rows) > 1 {
-		r.trial.Reset()
-		for i, row := range rows {
-			if err := r.trial.Append(row); err != nil {
-				return fmt.Errorf("row %d of %d: %w", i+1, len(rows), err)
-			}
-		}
-	}
-	for _, row := range rows {
-		if err := r.block.Append(row); err != nil {
-			return err //nolint:wrapcheck // it is the reason as people see it
-		}
-	}
-	return nil
+	return r.block.Append(rows...) //nolint:wrapcheck // it is the reason as people see it
 }
 
 // insert implements rowMaker.
@@ -82,5 +64,5 @@ func (r *mapRows) insert(ctx context.Context, db *chstore.Store, load chstore.Lo
 	if r.block.Len() == 0 {
 		return 0, nil
 	}
-	return db.LoadRows(ctx, r.block, load) //nolint:wrapcheck // it says what
+	return db.LoadRows(ctx, r.block.Block(), load) //nolint:wrapcheck // it says what
 }

@@ -118,7 +118,7 @@ func (k *kitchen) build(spec rebuild.Spec) *jobs.Job {
 
 func (k *kitchen) run(id string) *jobs.Job {
 	k.t.Helper()
-	job, err := k.try(k.t.Context(), k.store, id, 10*time.Second)
+	job, err := k.try(k.t.Context(), k.store, id, time.Minute)
 	k.must(err)
 	if job.State != jobs.Succeeded {
 		var log strings.Builder
