@@ -129,8 +129,8 @@ type Jobs struct {
 	Concurrency int      `koanf:"concurrency" default:"4" min:"1" doc:"Jobs of one kind that a worker runs at once."`
 	PerTarget   int      `koanf:"per_target" default:"1" min:"1" doc:"Jobs that write to the same target at once, over all workers."`
 	Poll        Duration `koanf:"poll" default:"2s" min:"10ms" doc:"How often a worker looks for jobs, and for what people asked of the ones it runs."`
-	LeaseTTL    Duration `koanf:"lease_ttl" default:"15s" min:"100ms" doc:"How long a job stays unchanged until another worker takes it over; its worker renews it three times as often."`
-	KeepFailed  Duration `koanf:"keep_failed" default:"30d" min:"0s" doc:"How long a failed job can be retried before it is closed."`
+	LeaseTTL    Duration `koanf:"lease_ttl" default:"15s" min:"100ms" doc:"How long a job stays unchanged until another worker takes it over; its worker renews it three times as often. Less than 5s is not advised on S3, where a slow request or two would cost a worker its jobs."`
+	KeepFailed  Duration `koanf:"keep_failed" default:"30d" min:"0s" doc:"How long a failed job can be retried; then a worker cleans up after it and closes it. 0s is at once."`
 }
 
 // Replay says what replays may do.

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -83,7 +85,16 @@ func (a *app) openJobs(ctx context.Context) (*jobs.Store, objectstore.Store, err
 	if err != nil {
 		return nil, nil, err
 	}
-	return jobs.NewStore(store, jobs.StoreOptions{KeepFailed: a.cfg.Jobs.KeepFailed.D(), Logger: a.logger}), store, nil
+	return jobs.NewStore(store, jobs.StoreOptions{KeepFailed: keepFailed(a.cfg.Jobs.KeepFailed), Logger: a.logger}), store, nil
+}
+
+// keepFailed gives jobs.StoreOptions.KeepFailed, of which 0 is the default and not
+// at once.
+func keepFailed(configured config.Duration) time.Duration {
+	if configured == 0 {
+		return -1
+	}
+	return configured.D()
 }
 
 // openReplays opens what replays need; its caller closes it.
