@@ -59,7 +59,12 @@ func (c Config) options() (*clickhouse.Options, error) {
 		return nil, remedy.Wrap(errors.New("url of ClickHouse is not clickhouse://, http:// or https:// with a host"),
 			"Write it as clickhouse://user:password@host:9000/database, or as http://host:8123/database.")
 	}
-	opts, err := clickhouse.ParseDSN(c.URL)
+	if u.Scheme == "https" {
+		query := u.Query()
+		query.Set("secure", "true")
+		u.RawQuery = query.Encode()
+	}
+	opts, err := clickhouse.ParseDSN(u.String())
 	if err != nil {
 		return nil, fmt.Errorf("url of ClickHouse: %w", redactURL(err, u))
 	}

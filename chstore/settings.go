@@ -18,6 +18,9 @@ func always() clickhouse.Settings {
 		"input_format_parquet_allow_missing_columns":  0,
 		"input_format_parquet_filter_push_down":       1,
 		"input_format_parquet_bloom_filter_push_down": 1,
+		"s3_retry_attempts":                           8, // some 6 s; the default is minutes
+		"s3_connect_timeout_ms":                       5_000,
+		"s3_request_timeout_ms":                       30_000,
 		"schema_inference_use_cache_for_s3":           0,
 		"join_use_nulls":                              0,
 		"transform_null_in":                           0,
