@@ -147,6 +147,7 @@ type ClickHouse struct {
 	Password     Secret       `koanf:"password" doc:"Password of the user."`
 	PasswordFile string       `koanf:"password_file" doc:"File that holds the password; a trailing newline is dropped."`
 	Database     string       `koanf:"database" doc:"Database of the tables; empty: as the URL says, else default."`
+	ArchiveDB    string       `koanf:"archive_database" default:"archive" doc:"Database of the views over the archive; see reservoir migrate."`
 	Cluster      string       `koanf:"cluster" doc:"Name of the cluster, as in system.clusters, on which tables are made and over which loads are spread; empty: the one server."`
 	Replicated   bool         `koanf:"replicated" default:"false" doc:"Make replicated tables."`
 	TLS          TLS          `koanf:"tls" doc:"TLS to ClickHouse."`
@@ -167,7 +168,7 @@ type ClickHouseS3 struct {
 // Projections says which projections there are.
 type Projections struct {
 	Dir   string `koanf:"dir" doc:"Directory with definitions, *.yaml; empty: none."`
-	State string `koanf:"state" doc:"Directory on local disk for the states of folds; empty: one for temporary files."`
+	State string `koanf:"state" doc:"Directory on local disk for the states of folds, which need one."`
 }
 
 // Log says what is logged.

@@ -20,37 +20,37 @@ const (
 )
 
 // Definition is what a projection is. Load makes it, complete and checked; it is
-// not changed after that.
+// not changed after that. Its JSON holds all of it but where it was read.
 type Definition struct {
-	Name        string
-	Description string
-	Kind        Kind
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Kind        Kind   `json:"kind"`
 	// Version is raised by people when a function in Go changes what it makes:
 	// the text of a definition does not show that.
-	Version string
-	Source  Source
-	Table   Table
+	Version string `json:"version,omitempty"`
+	Source  Source `json:"source"`
+	Table   Table  `json:"table"`
 	// Select makes the rows, FROM events. Of a SQL projection only.
-	Select string
+	Select string `json:"select,omitempty"`
 	// Function is the name in the Registry; default Name. Not of a SQL projection.
-	Function string
+	Function string `json:"function,omitempty"`
 	// Require are conditions that an event must meet to be used.
-	Require []Requirement
+	Require []Requirement `json:"require,omitempty"`
 	// Failures says what becomes of events that cannot be used.
-	Failures Failures
+	Failures Failures `json:"failures"`
 	// Upcast brings old events into today's shape first.
-	Upcast bool
-	Checks []Check
-	Scope  Scope
+	Upcast bool    `json:"upcast,omitempty"`
+	Checks []Check `json:"checks,omitempty"`
+	Scope  Scope   `json:"scope"`
 	// Keys are the columns that tell a row from all others, for the difference
 	// between two generations; default those of the table's OrderBy. Empty where
 	// these are no plain columns: then the difference is one of counts.
-	Keys []string
+	Keys []string `json:"keys,omitempty"`
 	// Ignore are columns that the difference does not compare.
-	Ignore     []string
-	Dependents []Dependent
-	Retention  Retention
-	Approval   Approval
+	Ignore     []string    `json:"ignore,omitempty"`
+	Dependents []Dependent `json:"dependents,omitempty"`
+	Retention  Retention   `json:"retention"`
+	Approval   Approval    `json:"approval"`
 
 	file   string
 	line   int
@@ -86,7 +86,7 @@ type Column struct {
 	Type    string `json:"type"`
 	Default string `json:"default,omitempty"` // an expression
 	Codec   string `json:"codec,omitempty"`   // ZSTD(1), or a list of codecs
-	Comment string `json:"-"`
+	Comment string `json:"comment,omitempty"`
 }
 
 // Setting is a setting of a table, with its value as a text.
@@ -101,23 +101,23 @@ type Requirement struct {
 	// which it is false or NULL cannot be used.
 	SQL string `json:"sql"`
 	// Reason is said of such an event; default "not " and the expression.
-	Reason string `json:"-"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Failures says what becomes of events that cannot be used.
 type Failures struct {
 	// DeadLetters lets up to so many of them be put aside, with their reason; 0
 	// stops at the first one, which is the default.
-	DeadLetters uint64
+	DeadLetters uint64 `json:"dead_letters"`
 }
 
 // Check is a query about a whole table, and what it must give.
 type Check struct {
-	Name string
+	Name string `json:"name"`
 	// SQL has {table} in place of the table.
-	SQL string
+	SQL string `json:"sql"`
 	// Expect is what its one value is compared with.
-	Expect Expectation
+	Expect Expectation `json:"expect"`
 }
 
 // Scope names the columns by which a part of a table can be rebuilt: all rows
@@ -140,7 +140,7 @@ type Dependent struct {
 // Retention says what becomes of a generation that was replaced.
 type Retention struct {
 	// Keep is for how long it can be rolled back to; default 7 days.
-	Keep time.Duration
+	Keep time.Duration `json:"keep"`
 }
 
 // DefaultKeep is the default of Retention.Keep.

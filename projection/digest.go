@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // digestVersion is raised when definitions that are the same text would make
@@ -32,12 +33,28 @@ type contents struct {
 // A function in Go counts by its name and the definition's Version; upcasters do
 // not count: add their own digest where Upcast is set.
 func (d *Definition) Digest() (string, error) {
-	text, err := json.Marshal(contents{
-		digestVersion, d.Kind, d.Version, d.Source, d.Table, d.Select, d.Function, d.Require, d.Upcast, d.Dependents,
-	})
+	c := contents{
+		digestVersion, d.Kind, d.Version, d.Source, bare(d.Table), d.Select, d.Function, slices.Clone(d.Require), d.Upcast, slices.Clone(d.Dependents),
+	}
+	for i := range c.Require {
+		c.Require[i].Reason = ""
+	}
+	for i := range c.Dependents {
+		c.Dependents[i].Table = bare(c.Dependents[i].Table)
+	}
+	text, err := json.Marshal(c)
 	if err != nil {
 		return "", fmt.Errorf("digest of projection %s: %w", d.Name, err)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// bare is a table without its comments.
+func bare(t Table) Table {
+	t.Columns = slices.Clone(t.Columns)
+	for i := range t.Columns {
+		t.Columns[i].Comment = ""
+	}
+	return t
 }

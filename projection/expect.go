@@ -50,6 +50,16 @@ func (x Expectation) String() string {
 	return x.operator() + " " + x.value
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (x Expectation) MarshalText() ([]byte, error) { return []byte(x.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (x *Expectation) UnmarshalText(text []byte) error {
+	parsed, err := ParseExpectation(string(text))
+	*x = parsed
+	return err
+}
+
 func (x Expectation) operator() string {
 	if x.op == "" {
 		return "="

@@ -145,7 +145,7 @@ func TestHolders(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 10 { // it renews, for longer than its TTL
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 			if err := h.Renew(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -153,14 +153,14 @@ func TestHolders(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(59 * time.Second)
+		<-time.After(59 * time.Second)
 		if _, err := b.NextGeneration(ctx, "p"); err != nil { // is no sign of life of the holder
 			t.Fatal(err)
 		}
 		if _, err := b.Acquire(ctx, "p", claim("w2", projection.Projector)); !errors.Is(err, projection.ErrHeld) {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		h2, err := b.Acquire(ctx, "p", claim("w2", projection.Projector))
 		if err != nil {
 			t.Fatal(err)

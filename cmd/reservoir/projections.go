@@ -9,7 +9,6 @@ import (
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/projection"
-	"github.com/reservoirhq/reservoir/projection/examples"
 )
 
 const projectionsHelp = `Projections are tables in ClickHouse that are a function of events: definitions in YAML, with a SELECT or a function in Go.
@@ -39,7 +38,7 @@ func (a *app) loadProjections() (*projection.Set, error) {
 		return nil, usageError{remedy.Wrap(errors.New("which projections? projections.dir is not set"),
 			"name a directory with definitions: --dir projections/")}
 	}
-	registry, err := projection.NewRegistry(examples.Functions()...)
+	registry, err := projection.NewRegistry(a.functions...)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +105,7 @@ const (
 
 // describe gives a projection with what is known of its table.
 func (a *app) describe(cmd *cobra.Command, d *projection.Definition, documents *projection.Store) (listedProjection, error) {
-	digest, err := d.Digest()
+	digest, err := a.digest(d)
 	if err != nil {
 		return listedProjection{}, err
 	}
@@ -131,12 +130,25 @@ func (a *app) describe(cmd *cobra.Command, d *projection.Definition, documents *
 		p.State = stateDamaged
 	case doc.Live.Generation == 0:
 		p.State = stateNotBuilt
-	case !d.Upcast && doc.Live.Digest != digest: // upcasters are part of the other
+	case doc.Live.Digest != digest:
 		p.State = stateChanged
 	default:
 		p.State = stateLive
 	}
 	return p, nil
+}
+
+// digest is that of a definition, and of the upcasters that it uses.
+func (a *app) digest(d *projection.Definition) (string, error) {
+	digest, err := d.Digest()
+	if err != nil || !d.Upcast || a.cfg.Replay.Upcasters == "" {
+		return digest, err
+	}
+	upcasters, err := a.loadUpcasters(nil)
+	if err != nil {
+		return "", err
+	}
+	return digest + "+" + upcasters.Digest(), nil
 }
 
 // projectionDocuments opens what is known of the tables; nil where no archive is

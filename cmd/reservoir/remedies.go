@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -29,6 +30,10 @@ var remedies = [...]struct {
 	{redisstream.ErrTooLarge, "raise archive.max_entry_size, or delete the entry with XDEL if it is a mistake"},
 	{redisstream.ErrUnreachable, "check that Redis runs at redis.url, and that no firewall is between"},
 	{redisstream.ErrProtocol, "check that redis.url names a Redis server, and whether it wants TLS (rediss://)"},
+	{chstore.ErrUnreachable, "check that ClickHouse runs at clickhouse.url, and that no firewall is between"},
+	{chstore.ErrDenied, "set clickhouse.username and clickhouse.password (or clickhouse.password_file) to a user who may do this"},
+	{chstore.ErrDiskFull, "free some space on the disk of ClickHouse, then try again"},
+	{chstore.ErrResources, "give ClickHouse more memory or time, or try again when it has less to do"},
 	{objectstore.ErrPrecondition, "another process wrote the same object: try again"},
 	{archive.ErrDamaged, "run `reservoir verify` to see all that is damaged, and restore those objects from a copy of the bucket"},
 	{archive.ErrSegmentGone, "start again: the segment was merged or expired while it was read; retention.gc_grace says how long readers have"},

@@ -13,6 +13,8 @@ import (
 
 	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/internal/remedy"
+	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/projection/examples"
 	"github.com/reservoirhq/reservoir/telemetry"
 )
 
@@ -33,6 +35,9 @@ type app struct {
 	cfg     *config.Loaded
 	logger  *slog.Logger
 
+	// functions are those that projections may name.
+	functions []projection.Function
+
 	working bool // RunE was reached: errors from here on are not of usage
 }
 
@@ -40,7 +45,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, environ []string) *app {
 	return &app{
 		stdin: stdin, stdout: stdout, stderr: stderr,
 		terminal: isTerminal(stdout), errTerminal: isTerminal(stderr),
-		environ: environ, logger: slog.New(slog.DiscardHandler),
+		environ: environ, logger: slog.New(slog.DiscardHandler), functions: examples.Functions(),
 	}
 }
 
@@ -110,6 +115,7 @@ func subcommands(app *app) []*cobra.Command {
 		newCompactCmd(app),
 		newExpireCmd(app),
 		newGCCmd(app),
+		newMigrateCmd(app),
 		newConfigCmd(app),
 		newVersionCmd(app),
 	}

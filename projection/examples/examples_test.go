@@ -110,6 +110,40 @@ func lines(t *testing.T, rows chstore.Rows) string {
 	return b.String()
 }
 
+// TestJSON: a definition that is kept as JSON is the same when it is read again.
+func TestJSON(t *testing.T) {
+	set, err := examples.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := range set.All() {
+		text, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back projection.Definition
+		if err := json.Unmarshal(text, &back); err != nil {
+			t.Fatal(err)
+		}
+		again, err := json.Marshal(&back)
+		if err != nil || !bytes.Equal(text, again) {
+			t.Errorf("%s\n%s\n%v", text, again, err)
+		}
+		was, err := d.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is, err := back.Digest(); is != was || err != nil {
+			t.Errorf("%s: another digest, %v", d.Name, err)
+		}
+		for i, c := range back.Checks {
+			if c != d.Checks[i] {
+				t.Errorf("%+v, want %+v", c, d.Checks[i])
+			}
+		}
+	}
+}
+
 // publish makes n events of the shop, as Redis would have them.
 func publish(n int, malformed float64) []projection.Recorded {
 	s := shop.New(shop.Options{Seed: 7, Start: time.Date(2026, 11, 20, 23, 59, 0, 0, time.UTC), Every: 700 * time.Millisecond, Malformed: malformed})
