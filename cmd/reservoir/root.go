@@ -115,7 +115,6 @@ func subcommands(app *app) []*cobra.Command {
 		newCompactCmd(app),
 		newExpireCmd(app),
 		newGCCmd(app),
-		newMigrateCmd(app),
 		newConfigCmd(app),
 		newVersionCmd(app),
 	}
