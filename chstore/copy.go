@@ -2,15 +2,25 @@ package chstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // ErrUnproved is wrapped when a table does not hold the rows that were put into it.
 var ErrUnproved = errors.New("rows are not all there")
+
+// anew is manyBlocks with a token that no block has had: a table that remembers what
+// it was given takes the same rows again.
+func anew() clickhouse.Settings {
+	settings := manyBlocks()
+	settings["insert_deduplication_token"] = rand.Text()
+	return settings
+}
 
 // Pour adds all rows of a staging table (see TableSpec.Staging) to a table that adds
 // rows up, and proves it by Added. Nobody else may write to into meanwhile: on any error
@@ -25,7 +35,7 @@ func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string,
 		return 0, err
 	}
 	if err := s.exec(ctx, &statement{
-		what: "pour", doing: "pour " + staging.Name + " into " + into.Name, settings: manyBlocks(), progress: progress,
+		what: "pour", doing: "pour " + staging.Name + " into " + into.Name, settings: anew(), progress: progress,
 		text: "INSERT INTO " + into.String() + " (" + Identifiers(columns) + ", " + Identifier(EventsColumn) + ") SELECT " +
 			Identifiers(columns) + ", toUInt64(1) FROM " + staging.String(),
 	}); err != nil {
@@ -63,7 +73,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 		return 0, err
 	}
 	if err := s.exec(ctx, &statement{
-		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: manyBlocks(), progress: progress,
+		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: anew(), progress: progress,
 		text: "INSERT INTO " + to.String() + " (" + list + ", " + Identifier(target.Kind.Lineage()) + ") SELECT " + list + ", " + lineage + rest,
 	}); err != nil {
 		return 0, err

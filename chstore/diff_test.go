@@ -31,10 +31,10 @@ func naive(before, after []diffRow) (d chstore.Diff) {
 	a, b := group(before), group(after)
 	d.OldRows, d.NewRows = uint64(len(before)), uint64(len(after))
 	for k, old := range a {
-		switch new, ok := b[k]; {
+		switch now, ok := b[k]; {
 		case !ok:
 			d.Removed++
-		case slices.Equal(old, new):
+		case slices.Equal(old, now):
 			d.Same++
 		default:
 			d.Changed++

@@ -152,6 +152,7 @@ func isLost(text string) bool {
 func exception(code int, message string, secrets []string) error {
 	e := &Error{Code: code, Message: message, kind: kindOf(code)}
 	e.Message = versionNote.ReplaceAllString(e.Message, "")
+	e.Message, _, _ = strings.Cut(e.Message, "Stack trace:")
 	e.Message = prefixNote.ReplaceAllString(e.Message, "")
 	if m := nameNote.FindStringSubmatch(e.Message); m != nil {
 		e.Name, e.Message = m[1], nameNote.ReplaceAllString(e.Message, "")

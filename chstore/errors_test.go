@@ -27,7 +27,7 @@ const users = `<clickhouse><users>
 func TestErrors(t *testing.T) {
 	engine := withUsers(t)
 	ctx := t.Context()
-	store := open(t, chstore.Config{URL: engine.URL()})
+	store := open(t, chstore.Config{URL: engine.URL(), Settings: map[string]string{"s3_retry_attempts": "1"}})
 	reader := open(t, chstore.Config{URL: engine.URL(), User: "reader", Password: "secret"})
 	little := open(t, chstore.Config{URL: engine.URL(), User: "little", Password: "secret"})
 	table := store.Table("t")
@@ -120,6 +120,9 @@ func TestWrongPassword(t *testing.T) {
 		if !errors.Is(err, chstore.ErrDenied) || strings.Contains(err.Error(), "wrongpassword") || remedy.Of(err) == "" {
 			t.Errorf("%v", err)
 		}
+		if err := engine.Kill(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -193,7 +196,9 @@ func TestKillAndProgress(t *testing.T) {
 	if err := other.Kill(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, chstore.ErrKilled) {
+		t.Errorf("killed: %v", err)
+	}
 }
 
 // waitFor waits until a condition holds, for as long as the test may run.
