@@ -27,6 +27,9 @@ const archiveVersion = 2
 // ErrBehind is wrapped when the migrations that something needs were not applied.
 var ErrBehind = errors.New("migrations are not applied")
 
+// ErrUnknown is wrapped when there is no migration of a version.
+var ErrUnknown = errors.New("there is no migration")
+
 // Options say where the tables are.
 type Options struct {
 	// ClickHouse says how to connect. Its database is that of the projections, and
@@ -186,7 +189,7 @@ func known(provider *goose.Provider, version int64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("there is no migration %d: the last one is %d", version, sources[len(sources)-1].Version)
+	return remedy.Wrap(fmt.Errorf("%w %d: the last one is %d", ErrUnknown, version, sources[len(sources)-1].Version), "`reservoir migrate status` lists them.")
 }
 
 func (m *Migrator) provider() (*goose.Provider, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 	for _, name := range []string{"items", "revenue"} {
 		k.build(rebuild.Spec{Projection: name})
 		want := k.contents(name)
+		if lines := strings.Count(want, "\n") + 1; name == "items" && lines != 1400 {
+			t.Fatalf("items has %d rows, want 1400", lines)
+		}
 		quiet := faulty.New(k.store, nil)
 		if job, err := k.try(t.Context(), quiet, k.create(rebuild.Spec{Projection: name}).ID, 10*time.Second); err != nil || job.State != jobs.Succeeded {
 			t.Fatalf("%+v, %v", job, err)
@@ -39,7 +43,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 			}
 			k.run(job.ID)
 			if got := k.contents(name); got != want {
-				t.Fatalf("killed at step %d of %d: %s", step, steps, firstDifference(name, got, want))
+				t.Fatalf("killed at step %d of %d: %d lines, want %d: %s", step, steps, strings.Count(got, "\n")+1, strings.Count(want, "\n")+1, firstDifference(name, got, want))
 			}
 		}
 	}

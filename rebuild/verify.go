@@ -48,9 +48,14 @@ func (v *Verification) Failed() (n int) {
 // Verification gives what was found of a rebuild's table. The error wraps
 // objectstore.ErrNotFound while the rebuild has not come to that.
 func (s *Service) Verification(ctx context.Context, id string) (*Verification, error) {
+	return ReadVerification(ctx, s.opts.Jobs.Files(id))
+}
+
+// ReadVerification is Service.Verification for the files of a rebuild's job.
+func ReadVerification(ctx context.Context, files objectstore.Reader) (*Verification, error) {
 	v := &Verification{}
-	if err := readFile(ctx, s.opts.Jobs.Files(id), verificationFile, v); err != nil {
-		return nil, fmt.Errorf("read the verification of rebuild %s: %w", id, err)
+	if err := readFile(ctx, files, verificationFile, v); err != nil {
+		return nil, fmt.Errorf("read the verification of the rebuild: %w", err)
 	}
 	return v, nil
 }
@@ -229,7 +234,12 @@ func (b *build) approve(ctx context.Context) error {
 // Approve lets the table of a rebuild take the place of the live one. by is who says so.
 // A rebuild that has not come to that yet will not wait then.
 func (s *Service) Approve(ctx context.Context, id, by string) (*jobs.Job, error) {
-	job, err := s.opts.Jobs.Get(ctx, id)
+	return Approve(ctx, s.opts.Jobs, id, by)
+}
+
+// Approve is Service.Approve for whoever has the jobs only.
+func Approve(ctx context.Context, store *jobs.Store, id, by string) (*jobs.Job, error) {
+	job, err := store.Get(ctx, id)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the job
 	}
@@ -242,7 +252,7 @@ func (s *Service) Approve(ctx context.Context, id, by string) (*jobs.Job, error)
 	if job.State.Ended() || job.State == jobs.Cancelling {
 		return nil, fmt.Errorf("approve rebuild %s: %w: it is %s", id, jobs.ErrState, job.State)
 	}
-	if err := putOnce(ctx, s.opts.Jobs.Files(id), approvalFile, approval{by, time.Now().UTC()}); err != nil {
+	if err := putOnce(ctx, store.Files(id), approvalFile, approval{by, time.Now().UTC()}); err != nil {
 		return nil, err
 	}
 	cp, err := readCheckpoint(job.Checkpoint)
@@ -252,5 +262,5 @@ func (s *Service) Approve(ctx context.Context, id, by string) (*jobs.Job, error)
 	if job.State != jobs.Paused || cp.Phase != PhaseApproval {
 		return job, nil
 	}
-	return s.opts.Jobs.Resume(ctx, id, jobs.Change{By: by, Reason: "approved"}) //nolint:wrapcheck // it names the job
+	return store.Resume(ctx, id, jobs.Change{By: by, Reason: "approved"}) //nolint:wrapcheck // it names the job
 }

@@ -56,12 +56,20 @@ func tlsConfig(t config.TLS) (*tls.Config, error) {
 	return out, nil
 }
 
+// wantClickHouse returns an error when no ClickHouse is configured.
+func (a *app) wantClickHouse() error {
+	if !a.cfg.ClickHouse.URL.IsZero() {
+		return nil
+	}
+	return usageError{remedy.Wrap(errors.New("there is no ClickHouse: clickhouse.url is not set"),
+		"name it: RESERVOIR_CLICKHOUSE_URL=clickhouse://localhost:9000/default, or clickhouse.url in the file")}
+}
+
 // connectClickHouse connects to the configured ClickHouse; the caller closes the
 // store.
 func (a *app) connectClickHouse(ctx context.Context) (*chstore.Store, error) {
-	if a.cfg.ClickHouse.URL.IsZero() {
-		return nil, usageError{remedy.Wrap(errors.New("there is no ClickHouse: clickhouse.url is not set"),
-			"name it: RESERVOIR_CLICKHOUSE_URL=clickhouse://localhost:9000/default, or clickhouse.url in the file")}
+	if err := a.wantClickHouse(); err != nil {
+		return nil, err
 	}
 	cfg, err := clickhouseConfig(a.cfg)
 	if err != nil {

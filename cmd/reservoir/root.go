@@ -115,6 +115,7 @@ func subcommands(app *app) []*cobra.Command {
 		newCompactCmd(app),
 		newExpireCmd(app),
 		newGCCmd(app),
+		newMigrateCmd(app),
 		newConfigCmd(app),
 		newVersionCmd(app),
 	}

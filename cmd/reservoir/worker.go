@@ -7,11 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/rebuild"
 	"github.com/reservoirhq/reservoir/replay"
 	"github.com/reservoirhq/reservoir/telemetry"
 )
 
-const workerHelp = `Run jobs - replays - as a daemon. Any number of workers, anywhere, share the jobs of a bucket: each job has one worker at a time, and if that
+const workerHelp = `Run jobs - replays, and rebuilds where clickhouse.url and projections.dir are set - as a daemon. Any number of workers, anywhere, share the jobs of a bucket: each job has one worker at a time, and if that
 one dies, another goes on where it was within jobs.lease_ttl.
 
 On SIGINT or SIGTERM it finishes what is in hand, gives its jobs back for another worker to go on with, and exits 0.`
@@ -42,10 +43,19 @@ func (a *app) work(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	engines := map[string]jobs.Engine{replay.Kind: r.svc.Engine()}
+	if !a.cfg.ClickHouse.URL.IsZero() && a.cfg.Projections.Dir != "" {
+		b, openErr := a.openRebuilds(ctx)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		engines[rebuild.Kind] = b.svc.Engine()
+	}
 	registry := telemetry.NewRegistry(build())
 	c := a.cfg.Jobs
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
-		Engines:     map[string]jobs.Engine{replay.Kind: r.svc.Engine()},
+		Engines:     engines,
 		Concurrency: c.Concurrency, PerTarget: c.PerTarget, LeaseTTL: c.LeaseTTL.D(), Poll: c.Poll.D(),
 		Logger: a.logger, Registerer: registry,
 	})
