@@ -18,7 +18,7 @@ type Column struct {
 const EventsRelation = "events"
 
 // EventColumns returns the columns of the relation events. A text attribute that an
-// event does not have is ”, as is one that is not valid UTF-8 or (but for payload)
+// event does not have is empty, as is one that is not valid UTF-8 or (but for payload)
 // longer than 1024 bytes; a version that it does not have is NULL; occurred_at is the
 // time of the event's ID where the event does not say, and 1970 where that lies
 // beyond the year 9999.

@@ -20,6 +20,12 @@ import (
 // nothing is known: Kill what still runs, then Prove how many rows of the chunk are
 // there. If that is not what the load is known to have written, Clean the chunk and load
 // it again with another Attempt.
+//
+// Where rows are added up, Added tells (nobody else may write meanwhile): if it is what
+// it was before, load again with another Attempt, for the token of a load that never
+// came to be may be remembered all the same; if it is more by a part of the rows, load
+// again with the same Attempt, which adds the partitions that are missing; and if it is
+// then still not more by all of them, the table is damaged.
 type Load struct {
 	Into Table
 	// Columns are those that Select gives, in its order.
