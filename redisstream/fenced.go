@@ -34,6 +34,9 @@ type FenceOptions struct {
 	// Epoch is higher than that of every writer of the key before this one. The
 	// same epoch may come again after its last writer failed.
 	Epoch uint64
+	// Known says that the key was there before: Fence fails with ErrCheckpointLost,
+	// and writes nothing, if it is not there any more.
+	Known bool
 	// KeepIDs restores streams: entries keep their IDs, and nobody else may add
 	// to the streams meanwhile. Without it Redis gives entries new IDs.
 	KeepIDs bool
@@ -85,15 +88,20 @@ const (
 	flushBytes = 64 << 10
 	// maxRefreshed bounds the streams that are looked at again with each batch.
 	maxRefreshed = 16
-	// maxConflicts is how often a transaction is sent again that met a change
-	// of a watched stream which did it no harm.
+	// maxConflicts is how often the key is tried again when others write it.
 	maxConflicts = 5
+	// maxTouches is how often a transaction is sent again that met a change of a
+	// watched stream which did it no harm, such as a new group: after a pause that
+	// doubles from the first to the last, more than a second in all.
+	maxTouches = 12
+	firstTouch = time.Millisecond
+	lastTouch  = 250 * time.Millisecond
 )
 
 // Fence opens a FencedWriter and takes the key over: when it returns, every
 // writer of the key that was opened before can write nothing more, whatever it
-// has under way. It fails with ErrFenced if the key has met a higher epoch. The
-// caller must Close the writer.
+// has under way. It fails with ErrFenced if the key has met a higher epoch, and as
+// FenceOptions.Known says. The caller must Close the writer.
 func (c *Client) Fence(ctx context.Context, opts FenceOptions) (*FencedWriter, error) {
 	w := &FencedWriter{client: c, opts: opts, token: rand.Text()[:8], last: map[string]event.ID{}, seen: map[string]sight{}}
 	if err := w.do(ctx, w.takeOver); err != nil {
@@ -149,6 +157,7 @@ func (w *FencedWriter) do(ctx context.Context, f func() error) error {
 	if w.dead != nil {
 		return w.dead
 	}
+	touches := 0
 	for try := 0; ; try++ {
 		err := w.on(ctx, f)
 		if err == nil {
@@ -160,15 +169,30 @@ func (w *FencedWriter) do(ctx context.Context, f func() error) error {
 		case moved && !to.ask && try < maxRedirects:
 			w.node = w.client.follow(ctx, w.node, to)
 			continue
-		case errors.Is(err, errConflict) && try < maxConflicts:
+		case errors.Is(err, errConflict) && touches < maxTouches && waitFor(ctx, min(firstTouch<<touches, lastTouch)):
+			touches++
 			continue
 		case ctx.Err() != nil:
 			err = ctx.Err()
+		case errors.Is(err, errConflict):
+			err = fmt.Errorf("%w: %w, %d times in a row", ErrNotNow, err, touches+1)
 		default:
 			err = notNow(classify(err))
 		}
 		w.dead = err
 		return err
+	}
+}
+
+// waitFor waits; false says that ctx ended before.
+func waitFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -239,6 +263,7 @@ func (w *FencedWriter) load() error {
 	}
 	w.position = ""
 	clear(w.last)
+	there := false
 	for range n / 2 {
 		name, err := cn.in.text()
 		if err != nil {
@@ -263,7 +288,10 @@ func (w *FencedWriter) load() error {
 		if epoch > w.opts.Epoch {
 			return fmt.Errorf("%w: %d is lower than %d", ErrFenced, w.opts.Epoch, epoch)
 		}
-		w.position = position
+		w.position, there = position, true
+	}
+	if w.opts.Known && !there {
+		return fmt.Errorf("%w: key %q is gone", ErrCheckpointLost, w.opts.Key)
 	}
 	return nil
 }

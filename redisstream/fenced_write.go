@@ -66,7 +66,8 @@ var errConflict = errors.New("a watched key changed")
 //
 // ErrFenced says that nothing was written because another writer has the key,
 // ErrNotNow, ErrNotStream, ErrPermission and ErrForeign that nothing was written
-// for that reason, ErrUnreachable that it is not known: another writer finds
+// for that reason (ErrNotNow also when something changes a stream that is
+// restored again and again), ErrUnreachable that it is not known: another writer finds
 // out. See PartialError too. An event without fields must not be among them.
 //
 // next may be nil. Otherwise it is called when the batch is on its way, and may
@@ -80,6 +81,12 @@ func (w *FencedWriter) Write(ctx context.Context, b *FencedBatch, next func() *F
 	err := w.do(ctx, func() error { return w.write(b, next) })
 	if partial, ok := errors.AsType[*PartialError](err); ok {
 		partial.PutBack = w.putBack(ctx, b, partial.Refused[0])
+	}
+	if errors.Is(err, errConflict) && len(b.streams) > 0 {
+		err = fmt.Errorf("something else keeps changing stream %q or its groups: %w", b.streams[0], err)
+		if n := len(b.streams); n > 1 {
+			err = fmt.Errorf("one of %d streams: %w", n, err)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write %d entries: %w", len(b.Entries), err)

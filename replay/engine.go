@@ -21,6 +21,9 @@ func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
 	if err != nil {
 		return err
 	}
+	if err := r.sameUpcasters(); err != nil {
+		return err
+	}
 	if r.cp.Finished { // only what comes after the last save is left
 		return r.clean(ctx)
 	}
@@ -29,7 +32,7 @@ func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
 			if saveErr := r.save(ctx); saveErr != nil {
 				return errors.Join(err, saveErr)
 			}
-			err = errors.Join(err, r.removeTaken(ctx))
+			err = errors.Join(err, r.removeTaken(ctx, Position{}))
 		}
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			return fmt.Errorf("%w (%w)", cause, err)
@@ -40,13 +43,18 @@ func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
 }
 
 // Cancel implements jobs.Engine: it has the sink remove what it keeps at the
-// target beside the events. Dead letters stay for as long as the job is kept.
+// target beside the events. Dead letters stay for as long as the job is kept, but
+// for those of another replay that the target has taken.
 func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 	r, err := e.prepare(ctx, h)
 	if err != nil {
 		return err
 	}
-	if err := r.removeTaken(ctx); err != nil {
+	has, err := r.taken(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.removeTaken(ctx, has); err != nil {
 		return readError(err)
 	}
 	if err := r.kind.Clean(ctx, r.opening); err != nil {
@@ -79,16 +87,19 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*run, error) {
 	if r.kind = e.svc.kinds[r.spec.Sink.Type]; r.kind == nil {
 		return nil, remedy.Wrap(fmt.Errorf("this worker knows no sink %q", r.spec.Sink.Type), "Run workers that have it, then retry the replay.")
 	}
-	if r.spec.Upcast {
-		if digest := e.svc.opts.Upcasters.Digest(); digest != r.frozen.Upcasters {
-			return nil, remedy.Wrap(errors.New("the upcasters of this worker are not those that the replay was created with: it would send other events than before"),
-				"Give the worker the upcasters of then and retry the replay, or cancel it and create a new one.")
-		}
-	}
 	r.opening = e.svc.opening(&r.spec, r.frozen)
 	r.opening.Replay, r.opening.Epoch = job.ID, h.Epoch()
 	r.opening.Retry = r.opening.Retry.withDefaults()
 	r.pacer = pacer{pace: r.spec.Pace}
 	r.breaker = breaker{policy: r.opening.Retry}
 	return r, nil
+}
+
+// sameUpcasters refuses to send other events than an attempt before did.
+func (r *run) sameUpcasters() error {
+	if !r.spec.Upcast || r.svc.opts.Upcasters.Digest() == r.frozen.Upcasters {
+		return nil
+	}
+	return remedy.Wrap(errors.New("the upcasters of this worker are not those that the replay was created with: it would send other events than before"),
+		"Give the worker the upcasters of then and retry the replay, or cancel it and create a new one.")
 }

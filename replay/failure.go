@@ -67,6 +67,16 @@ func (b *breaker) failed(target string, now time.Time, err error) (time.Duration
 	return b.policy.delay(b.failures), nil
 }
 
+// recordLost pauses the job: its sink does not know any more what the target has.
+func (r *run) recordLost(err error) error {
+	stream := ""
+	if n := r.cp.Written.Stream; n < len(r.frozen.Streams) {
+		stream = r.frozen.Streams[n].Stream
+	}
+	return jobs.Pause(fmt.Sprintf("the target (%s) was written up to event %s of stream %q, and does not know it any more: %v. %s",
+		r.target(), r.cp.Written.ID, stream, err, remedy.Of(err)))
+}
+
 // ok says that the target answered.
 func (b *breaker) ok() { b.failures = 0 }
 

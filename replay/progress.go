@@ -247,7 +247,7 @@ func (r *run) finish(ctx context.Context) error {
 // clean has the sink remove what is of no use any more. Where it fails nothing
 // is lost.
 func (r *run) clean(ctx context.Context) error {
-	if err := r.removeTaken(ctx); err != nil {
+	if err := r.removeTaken(ctx, Position{}); err != nil {
 		return readError(err)
 	}
 	if err := r.kind.Clean(ctx, r.opening); err != nil {

@@ -25,6 +25,9 @@ var (
 const (
 	resolveParallel = 8  // streams looked at together
 	namedWarnings   = 10 // warnings of one kind that name their streams
+	// maxFollowed streams fit into a checkpoint, which holds two places of each,
+	// whatever their IDs are.
+	maxFollowed = 1000
 )
 
 // Resolve finds out what a valid spec reads, as of now: which streams, which IDs
@@ -60,11 +63,8 @@ func (s *Service) resolve(ctx context.Context, spec *Spec) (*Frozen, error) {
 	if err != nil {
 		return nil, err
 	}
-	if spec.Follow && spec.Order == OrderStream && len(names) > 1 {
-		return nil, &FieldError{
-			Field: "order", Value: strconv.Quote(string(OrderStream)), Err: fmt.Errorf("a replay that follows %d streams one after the other never comes to the second", len(names)),
-			Want: `Use the order "time", or one replay for each stream.`,
-		}
+	if err := spec.canFollow(len(names)); err != nil {
+		return nil, err
 	}
 	streams := make([]resolved, len(names))
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -79,6 +79,25 @@ func (s *Service) resolve(ctx context.Context, spec *Spec) (*Frozen, error) {
 		return nil, err
 	}
 	return f, gather(f, streams, spec)
+}
+
+// canFollow refuses to follow several streams where that cannot work.
+func (s *Spec) canFollow(streams int) error {
+	switch {
+	case !s.Follow:
+		return nil
+	case s.Order == OrderStream && streams > 1:
+		return &FieldError{
+			Field: "order", Value: strconv.Quote(string(OrderStream)), Err: fmt.Errorf("a replay that follows %d streams one after the other never comes to the second", streams),
+			Want: `Use the order "time", or one replay for each stream.`,
+		}
+	case streams > maxFollowed:
+		return &FieldError{
+			Field: "streams", Err: fmt.Errorf("they are %d, and a replay can follow %d at most: it keeps a place in each", streams, maxFollowed),
+			Want: fmt.Sprintf("Create several replays of up to %d streams each, or leave follow out.", maxFollowed),
+		}
+	}
+	return nil
 }
 
 // selected gives the names of the archived streams that the patterns select,

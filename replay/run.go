@@ -322,7 +322,8 @@ func (r *run) write(ctx context.Context, c *chunk, from, to int, letters uint64)
 func (r *run) withSink(ctx context.Context, do func(context.Context) error) error {
 	for {
 		err := r.openSink(ctx)
-		if err == nil {
+		opened := err == nil
+		if opened {
 			if err = do(ctx); err == nil {
 				r.breaker.ok()
 				return nil
@@ -334,7 +335,11 @@ func (r *run) withSink(ctx context.Context, do func(context.Context) error) erro
 		if errors.Is(err, ErrFenced) {
 			return fmt.Errorf("%w: %w", jobs.ErrLeaseLost, err)
 		}
-		if !errors.Is(err, ErrUnavailable) {
+		lost := errors.Is(err, ErrRecordLost)
+		if lost && !opened {
+			return r.recordLost(err)
+		}
+		if !lost && !errors.Is(err, ErrUnavailable) {
 			return err
 		}
 		delay, tired := r.breaker.failed(r.target(), time.Now(), err)
@@ -364,6 +369,7 @@ func (r *run) openSink(ctx context.Context) error {
 		}
 	}
 	r.opened = true
+	r.opening.Written = r.cp.Written
 	sink, err := r.kind.Open(ctx, r.opening)
 	if err != nil {
 		return fmt.Errorf("open the sink: %w", err)

@@ -97,6 +97,9 @@ var (
 	// ErrFenced is wrapped by a Sink that met a higher epoch: another worker has
 	// the job, and nothing more may be written.
 	ErrFenced = errors.New("another worker has taken the replay over")
+	// ErrRecordLost is wrapped by a Sink that has a Position no more, although its
+	// target has events of the replay: to begin anew would write them again.
+	ErrRecordLost = errors.New("the target's record of the replay is lost")
 )
 
 // RejectedError names the events of a batch that the target will never take, in
@@ -151,7 +154,9 @@ type SinkKind interface {
 	Check(ctx context.Context, o Opening) (Target, error)
 	// Open opens a sink for one attempt, and takes the target over from every
 	// attempt with a lower epoch: when it returns, those can write nothing more
-	// where the Guarantee is ExactlyOnce.
+	// where the Guarantee is ExactlyOnce. ErrRecordLost is wrapped as long as
+	// Opening.Written is set, the target has entries, and no record of the replay:
+	// the replay is paused then.
 	Open(ctx context.Context, o Opening) (Sink, error)
 	// Clean removes what a replay keeps at the target beside the events, such as
 	// its checkpoints, after it has ended; at once, or after some time.
@@ -174,6 +179,7 @@ type Target struct {
 type Opening struct {
 	Replay  string // the job's ID; "" in Check
 	Epoch   uint64
+	Written Position // the last event that the target is known to have had; zero: none
 	Options json.RawMessage
 	Streams []StreamRange // the selected streams, by Position.Stream
 	Whole   bool          // no filter, no limit, no transform: the range is replayed as it was

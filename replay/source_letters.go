@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -58,9 +59,27 @@ func (s *letterSource) Read(ctx context.Context, c *chunk) error {
 // Close implements source.
 func (s *letterSource) Close() {}
 
-// removeTaken removes the letters of another replay that were dealt with here. It
-// comes after the job was saved, so that a crash loses none.
-func (r *run) removeTaken(ctx context.Context) error {
+// taken asks the target how far it is with the letters of another replay: further
+// than the job knows if a worker died.
+func (r *run) taken(ctx context.Context) (position Position, err error) {
+	if r.spec.DeadLettersOf == "" {
+		return Position{}, nil
+	}
+	sink, err := r.kind.Open(ctx, r.opening)
+	if err != nil {
+		return Position{}, fmt.Errorf("open the sink: %w", err)
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	if position, err = sink.Position(ctx); err != nil {
+		return Position{}, fmt.Errorf("ask the sink for its position: %w", err)
+	}
+	return position, nil
+}
+
+// removeTaken removes the letters of another replay that were dealt with here, up
+// to the mark and up to what the target has. It comes after the job was saved, so
+// that a crash loses none.
+func (r *run) removeTaken(ctx context.Context, has Position) error {
 	if r.spec.DeadLettersOf == "" {
 		return nil
 	}
@@ -69,7 +88,7 @@ func (r *run) removeTaken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last := deadLetterKey(r.cp.From)
+	last := max(deadLetterKey(r.cp.From), deadLetterKey(has))
 	for _, key := range keys {
 		if key > last {
 			break

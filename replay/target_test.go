@@ -39,6 +39,7 @@ type target struct {
 	opens    int
 	finished int
 	cleaned  int
+	written  replay.Position // Opening.Written of the last Open
 	pressure func() (string, error)
 	openErr  func() error
 }
@@ -72,6 +73,7 @@ func (k memoryKind) Open(_ context.Context, o replay.Opening) (replay.Sink, erro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.opens++
+	t.written = o.Written
 	if t.openErr != nil {
 		if err := t.openErr(); err != nil {
 			return nil, err

@@ -48,7 +48,8 @@ type RedisOptions struct {
 // that evicts keys with an expiry would lose its place. What an append-only file or a
 // failover loses, it loses of both alike, so that a replay goes on where the
 // target then is; without persistence a target that starts again is empty, and
-// the replay starts again.
+// the replay starts again. Where only the checkpoint is lost, because it was
+// evicted or deleted, the replay is paused: to begin anew would write twice.
 //
 // In a cluster each slot that is written has its own checkpoint and
 // transactions.
@@ -222,7 +223,8 @@ func redisError(err error) error {
 	case errors.Is(err, redisstream.ErrForeign):
 		return remedy.Wrap(err, "Restore into a stream that nobody adds to, and let producers begin when the replay has ended.")
 	case errors.Is(err, redisstream.ErrCheckpointLost):
-		return remedy.Wrap(err, "Use a Redis that does not evict keys (maxmemory-policy noeviction), and see what the target holds before the replay is resumed: it begins from where the checkpoint now is.")
+		return remedy.Wrap(fmt.Errorf("%w: %w", replay.ErrRecordLost, err),
+			"Use a Redis that does not evict keys (maxmemory-policy noeviction). Cancel the replay, and create a new one from the last event that the target has; or delete the target streams and resume it, to begin anew.")
 	}
 	return err
 }

@@ -64,7 +64,16 @@ func (k *redisKind) Open(ctx context.Context, o replay.Opening) (replay.Sink, er
 func (s *redisSink) takeOver(ctx context.Context, l *lane) (err error) {
 	s.targets = append(s.targets, l.targets...)
 	s.rest(l)
-	l.writer, err = s.client.Fence(ctx, redisstream.FenceOptions{Key: l.key, Epoch: s.opening.Epoch, KeepIDs: s.spec.IDs == keepIDs})
+	opts := redisstream.FenceOptions{Key: l.key, Epoch: s.opening.Epoch, KeepIDs: s.spec.IDs == keepIDs, Known: !s.opening.Written.IsZero()}
+	l.writer, err = s.client.Fence(ctx, opts)
+	if opts.Known && errors.Is(err, redisstream.ErrCheckpointLost) {
+		blank, infoErr := s.blank(ctx, l.targets)
+		if infoErr != nil || !blank {
+			return errors.Join(infoErr, err)
+		}
+		opts.Known = false // Redis has lost everything: begin anew
+		l.writer, err = s.client.Fence(ctx, opts)
+	}
 	if err != nil {
 		return err
 	}
@@ -72,6 +81,25 @@ func (s *redisSink) takeOver(ctx context.Context, l *lane) (err error) {
 		l.position, err = replay.ParsePosition(text)
 	}
 	return err
+}
+
+// blank says whether nothing was ever added to any of the streams, as far as Redis
+// knows.
+func (s *redisSink) blank(ctx context.Context, streams []string) (bool, error) {
+	infos, err := s.client.Infos(ctx, streams)
+	if err != nil {
+		return false, err
+	}
+	for i := range infos {
+		switch info := &infos[i]; {
+		case errors.Is(info.Err, redisstream.ErrNoStream):
+		case info.Err != nil:
+			return false, info.Err
+		case !info.LastGeneratedID.IsZero():
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // rest takes connections from lanes that were not used for long, so that l can

@@ -544,3 +544,49 @@ func TestRedisFailsLoudly(t *testing.T) {
 		})
 	}
 }
+
+// TestRedisLosesItsCheckpoint: a checkpoint that was evicted is not made anew as
+// long as the target holds entries, in whatever lane.
+func TestRedisLosesItsCheckpoint(t *testing.T) {
+	server := stacktest.Redis(t, stack.RedisOptions{})
+	client := connectRedis(t, redisstream.Config{URL: server.URL()})
+	kind := sink.NewRedis(sink.RedisOptions{Default: client})
+	s := newStory(100, "a", "b")
+	opening := openingOf(t, 1, map[string]any{"stream": "{stream}:copy"}, s.streams...)
+	to := openRedis(t, kind, opening)
+	first := s.batch(replay.Position{}, 10)
+	if err := to.Write(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	command(t, server.Addr(), "DEL", "reservoir:replay:job")
+	if err := to.Write(t.Context(), s.batch(first.Origins[9].Position, 10)); !errors.Is(err, replay.ErrRecordLost) {
+		t.Fatal(err)
+	}
+	opening.Written = first.Origins[9].Position
+	for epoch := range uint64(3) { // resumed, again and again
+		opening.Epoch = epoch + 2
+		_, err := kind.Open(t.Context(), opening)
+		if !errors.Is(err, replay.ErrRecordLost) || errors.Is(err, replay.ErrUnavailable) || !strings.Contains(remedy.Of(err), "noeviction") {
+			t.Fatal(err)
+		}
+		if n := command(t, server.Addr(), "EXISTS", "reservoir:replay:job").(int64); n != 0 {
+			t.Fatal("the checkpoint was made anew")
+		}
+	}
+	// Entries that were read and trimmed were there all the same.
+	command(t, server.Addr(), "DEL", "a:copy")
+	command(t, server.Addr(), "XTRIM", "b:copy", "MAXLEN", 0)
+	if _, err := kind.Open(t.Context(), opening); !errors.Is(err, replay.ErrRecordLost) {
+		t.Fatal(err)
+	}
+	// Redis lost everything: the replay begins anew.
+	command(t, server.Addr(), "FLUSHALL")
+	to = openRedis(t, kind, opening)
+	if p, err := to.Position(t.Context()); err != nil || !p.IsZero() {
+		t.Fatal(p, err)
+	}
+	if err := s.play(t, to, 10); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, client, copyOf, true, false)
+}
