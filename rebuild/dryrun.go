@@ -60,7 +60,7 @@ func (s *Service) DryRun(ctx context.Context, name string, opts DryRunOptions) (
 	if err != nil {
 		return nil, err
 	}
-	rows := maker.(*sqlRows) //nolint:errcheck // of that kind
+	rows := maker.(*sqlRows)
 	result := &DryRunResult{}
 	events, err := s.sample(ctx, d, filter, opts.Events, result)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Service) sample(ctx context.Context, d *projection.Definition, filter e
 				return nil, err //nolint:wrapcheck // it names the stream
 			}
 			n := min(left, read.Len())
-			out.add(stream, read, 0, n)
+			out.add(stream, read, n)
 			result.Read += uint64(n) //nolint:gosec // a count
 			if left -= n; left == 0 {
 				break

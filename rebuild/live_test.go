@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
 )
 
@@ -195,5 +194,4 @@ func TestRollback(t *testing.T) {
 	if doc.Live.Generation != 1 || len(doc.Previous) != 1 || doc.Previous[0].Generation.Generation != 2 {
 		t.Errorf("the document is %+v", doc)
 	}
-	var _ *projection.Document = doc
 }

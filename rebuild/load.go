@@ -370,7 +370,7 @@ func (c *chunkLoad) read(ctx context.Context) (*batch, error) {
 		if err != nil {
 			return nil, err //nolint:wrapcheck // it names the stream
 		}
-		out.add(stream, read, 0, read.Len())
+		out.add(stream, read, read.Len())
 	}
 	if n := uint64(out.events.Len()); c.chunk.Whole && n != c.chunk.Events { //nolint:gosec // a length
 		return nil, fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", n, c.chunk.Events)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
@@ -222,15 +221,6 @@ func readFile(ctx context.Context, files objectstore.Reader, name string, to any
 	return json.Unmarshal(text, to) //nolint:wrapcheck // the caller says what it reads
 }
 
-// names gives the names of the plan's streams.
-func (p *Plan) names() []string {
-	out := make([]string, len(p.Streams))
-	for i := range p.Streams {
-		out[i] = string(p.Streams[i].Stream)
-	}
-	return out
-}
-
 // heads gives up to where the chunks go, by stream.
 func (p *Plan) heads() map[string]place {
 	out := make(map[string]place, len(p.Streams))
@@ -239,6 +229,3 @@ func (p *Plan) heads() map[string]place {
 	}
 	return out
 }
-
-// has says whether a stream is one of the plan's.
-func (p *Plan) has(stream string) bool { return slices.Contains(p.names(), stream) }

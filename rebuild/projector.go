@@ -93,7 +93,7 @@ func (p *Projector) Run(ctx context.Context) error {
 			})
 		}
 		if err := wait(ctx, p.opts.Poll); err != nil {
-			return nil //nolint:nilerr // it was asked to stop
+			return nil
 		}
 	}
 }
@@ -220,7 +220,7 @@ func (l *liveFeed) loop(ctx context.Context) error {
 		case err == nil:
 			l.waiting("")
 		case ctx.Err() != nil:
-			return nil
+			continue
 		case !waits(err):
 			return err
 		default:

@@ -47,20 +47,20 @@ func (b *batch) reset() {
 
 func (b *batch) full() bool { return b.events.Len() >= batchEvents || b.events.Bytes() >= batchBytes }
 
-// add appends events [from, to) of what was read of a stream.
-func (b *batch) add(stream string, read archive.Batch, from, to int) {
-	if from >= to {
+// add appends the first n events of what was read of a stream.
+func (b *batch) add(stream string, read archive.Batch, n int) {
+	if n == 0 {
 		return
 	}
 	var e event.Event
 	r := run{stream, read.Incarnation, b.events.Len(), 0}
-	for i := from; i < to; i++ {
+	for i := range n {
 		read.Event(i, &e)
 		b.events.Append(&e)
 	}
 	r.to = b.events.Len()
 	b.runs = append(b.runs, r)
-	b.upTo[stream] = place{Incarnation: read.Incarnation, ID: read.ID(to - 1)}
+	b.upTo[stream] = place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}
 }
 
 // reader reads streams behind places: what the archive has, and then what is live.
@@ -128,7 +128,7 @@ func (r *reader) stream(ctx context.Context, name string, b *batch) (full bool, 
 		if err != nil {
 			return false, err //nolint:wrapcheck // it names the stream
 		}
-		b.add(name, read, 0, read.Len())
+		b.add(name, read, read.Len())
 		if n := read.Len(); n > 0 {
 			r.places[name] = place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}
 		}
@@ -169,7 +169,7 @@ func (r *reader) between(ctx context.Context, name string, after, upTo place, b 
 		for n > 0 && (place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}).Compare(upTo) > 0 {
 			n--
 		}
-		b.add(name, read, 0, n)
+		b.add(name, read, n)
 		if n < read.Len() || b.upTo[name] == upTo {
 			return nil
 		}

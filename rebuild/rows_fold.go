@@ -218,7 +218,7 @@ func (b *build) fold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := maker.(*foldRows) //nolint:errcheck // of that kind
+	r := maker.(*foldRows)
 	err = b.foldInto(ctx, r)
 	return errors.Join(err, r.close())
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/upcast"
@@ -142,20 +141,4 @@ func letterOf(stream string, incarnation int, id event.ID, env *event.Envelope, 
 		Stream: stream, Incarnation: incarnation, ID: id, Reason: reason,
 		EventID: columnText(env, event.EventID), Type: columnText(env, event.Type),
 	}
-}
-
-// fill puts the selected events of a batch into a block.
-func (s *selector) fill(to *chstore.Block, b *batch, letters *[]Letter) error {
-	for _, r := range b.runs {
-		if err := s.fillRun(to, r, &b.events, letters); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *selector) fillRun(to *chstore.Block, r run, b *event.Batch, letters *[]Letter) error {
-	return s.each(r.stream, r.incarnation, b, r.from, r.to, letters, func(e *event.Event, env *event.Envelope) error {
-		return to.AppendEvent(r.stream, r.incarnation, e.ID, env) //nolint:wrapcheck // it says what
-	})
 }

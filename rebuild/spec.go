@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
-	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
@@ -120,13 +119,4 @@ func (s *Scope) validate(d *projection.Definition) error {
 	}
 	s.From, s.To = s.From.UTC().Truncate(time.Microsecond), s.To.UTC().Truncate(time.Microsecond)
 	return nil
-}
-
-// filter is what the archive can leave out by: nil for a scope without tenants and
-// aggregates.
-func (s *Scope) filter() *event.Filter {
-	if len(s.Tenants) == 0 && len(s.Aggregates) == 0 {
-		return nil
-	}
-	return &event.Filter{Tenants: s.Tenants}
 }

@@ -18,11 +18,11 @@ import (
 
 // rebuildFlags are what a person says about a rebuild.
 type rebuildFlags struct {
-	spec                    rebuild.Spec
-	name, reason, key, rate string
-	from, to, approval      string
-	way, format             string
-	asJSON                  bool
+	spec               rebuild.Spec
+	name, reason, key  string
+	from, to, approval string
+	way, format        string
+	asJSON             bool
 }
 
 func (f *rebuildFlags) register(flags *pflag.FlagSet) {

@@ -110,6 +110,8 @@ func subcommands(app *app) []*cobra.Command {
 		newWorkerCmd(app),
 		newVerifyCmd(app),
 		newProjectionsCmd(app),
+		newProjectorCmd(app),
+		newRebuildCmd(app),
 		newUpcastCmd(app),
 		newImportCmd(app),
 		newCompactCmd(app),
