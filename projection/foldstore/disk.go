@@ -69,7 +69,9 @@ func openDisk(dir string) (*pebble.DB, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	options := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: 200, Logger: quiet{}}
-	options.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most aggregates that are looked for are new
+	}
 	disk, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of states %s: %w", dir, err)

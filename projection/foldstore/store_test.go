@@ -80,7 +80,7 @@ func rowsOf(t interface{ Fatal(...any) }, ctx contextOf, s *foldstore.Store) []s
 // TestSpills: with memory for a small part of the states, the rows are those that a
 // map in memory gives.
 func TestSpills(t *testing.T) {
-	const aggregates, events = 2000, 30000
+	const aggregates, events = 1000, 10000
 	want := map[string][]int64{}
 	open := func(bytes int64) *foldstore.Store {
 		s, err := foldstore.Open(folder(t), foldstore.Options{Dir: filepath.Join(t.TempDir(), "states"), Identity: "a", MaxBytes: bytes})
@@ -127,7 +127,7 @@ func TestStartsAgain(t *testing.T) {
 	f := folder(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := filepath.Join(t.TempDir(), "states")
-		n := rapid.IntRange(1, 300).Draw(rt, "events")
+		n := rapid.IntRange(1, 150).Draw(rt, "events")
 		var events []*projection.Event
 		want := map[string][]int64{}
 		for i := range n {
@@ -149,7 +149,7 @@ func TestStartsAgain(t *testing.T) {
 			for next < n && events[next].ID.Compare(positions[events[next].Stream].ID) <= 0 {
 				next++ // what comes before the first that is after the checkpoint
 			}
-			for steps := rapid.IntRange(1, 120).Draw(rt, "until"); steps > 0 && next < n; steps-- {
+			for steps := rapid.IntRange(20, 100).Draw(rt, "until"); steps > 0 && next < n; steps-- {
 				e := events[next]
 				if _, err := s.Apply(e); err != nil {
 					rt.Fatal(err)
