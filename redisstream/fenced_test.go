@@ -325,6 +325,70 @@ func TestFencedWriterRestores(t *testing.T) {
 	}
 }
 
+// TestFencedWriterIsTouched: what changes a stream that is restored, and adds
+// nothing to it, delays the restore, and fails it only if it goes on.
+func TestFencedWriterIsTouched(t *testing.T) {
+	server := stacktest.Redis(t, stack.RedisOptions{})
+	client := connect(t, redisstream.Config{URL: server.URL()})
+	raw := rawClient(t, server.Addr())
+	w := openFence(t, client, 1, true)
+	if err := w.Write(t.Context(), fencedBatch(0, 10, "a"), nil); err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	touched := func(from, times int) *redisstream.FencedBatch {
+		b := fencedBatch(from, 10, "a")
+		position := b.Position
+		b.Position = func(n int) string { // the stream is watched by now
+			if tries++; tries <= times {
+				raw.do(t, "PEXPIRE", "a", 1e6+tries)
+			}
+			return position(n)
+		}
+		return b
+	}
+	if err := w.Write(t.Context(), touched(10, 8), nil); err != nil || tries != 9 {
+		t.Fatalf("%d tries: %v", tries, err)
+	}
+	wantCount(t, client, "a", 20)
+	tries = 0
+	err := w.Write(t.Context(), touched(20, math.MaxInt), nil)
+	if !errors.Is(err, redisstream.ErrNotNow) || !strings.Contains(err.Error(), `"a"`) {
+		t.Fatalf("%d tries: %v", tries, err)
+	}
+	t.Log(err)
+	wantCount(t, client, "a", 20)
+	if w = openFence(t, client, 2, true); w.Position() != "20" {
+		t.Fatal(w.Position())
+	}
+	if err := w.Write(t.Context(), fencedBatch(20, 10, "a"), nil); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, client, "a", 30)
+}
+
+// TestFenceKnown: a key that is not there any more is not made anew.
+func TestFenceKnown(t *testing.T) {
+	server := stacktest.Redis(t, stack.RedisOptions{})
+	client := connect(t, redisstream.Config{URL: server.URL()})
+	raw := rawClient(t, server.Addr())
+	known := redisstream.FenceOptions{Key: "fence", Epoch: 2, Known: true}
+	for range 2 {
+		if _, err := client.Fence(t.Context(), known); !errors.Is(err, redisstream.ErrCheckpointLost) {
+			t.Fatal(err)
+		}
+		if n := raw.do(t, "EXISTS", "fence").(int64); n != 0 {
+			t.Fatal("the key was written")
+		}
+	}
+	openFence(t, client, 1, false).Close()
+	w, err := client.Fence(t.Context(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
 func TestTryFence(t *testing.T) {
 	server := stacktest.Redis(t, stack.RedisOptions{ACL: []string{
 		"user full on >secret ~orders* ~reservoir:* +@all",

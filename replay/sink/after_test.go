@@ -84,6 +84,38 @@ func TestHTTPHidesSecretsOfURL(t *testing.T) {
 	}
 }
 
+// TestHTTPWarnsOfSecretsInTheQuery: what is written straight into the URL is warned
+// about, and shown nowhere.
+func TestHTTPWarnsOfSecretsInTheQuery(t *testing.T) {
+	server := newReceiver(t, "raw", "event")
+	kind := sink.NewHTTP(sink.Config{AllowHosts: sink.Hosts{"*"}, Environ: func(string) (string, bool) { return "other", true }})
+	for query, warned := range map[string]string{
+		"?token=hunter2":                           "token",
+		"?a=b&X-Api-Key=hunter2":                   "X-Api-Key",
+		"?id=hunter2hunter2hunter2":                "id",
+		"?source=replay":                           "",
+		"?token=${RESERVOIR_SINK_TOKEN}&code=#abc": "",
+	} {
+		target, err := kind.Check(t.Context(), sinktest.Opening(options(t, kind, server.URL+"/hooks"+query), "", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(must[[]byte](t)(json.Marshal(target)))
+		if strings.Contains(text, "hunter2") {
+			t.Errorf("%s: it is shown: %s", query, text)
+		}
+		if got := strings.Contains(text, warned+" in the query of url is kept"); got != (warned != "") {
+			t.Errorf("%s: the target is %s", query, text)
+		}
+	}
+	for _, url := range []string{"http://bob:hunter2@127.0.0.1/", "ftp://bob:hunter2@127.0.0.1/?token=hunter2", "http:///?token=hunter2", "http://[::1?token=hunter2"} {
+		_, err := kind.Check(t.Context(), sinktest.Opening(options(t, kind, url), "", 0))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
 func TestRedisWarnsOfPasswords(t *testing.T) {
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	command(t, server.Addr(), "ACL", "SETUSER", "bob", "on", ">hunter2", "~*", "+@all")

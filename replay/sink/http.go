@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (o *httpOptions) validate() (*url.URL, error) {
 	case err != nil: // its text would show the whole URL
 		return nil, errors.New("url is not a URL")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("url is %q: it must be http://host/path or https://host/path", u.Redacted())
+		return nil, fmt.Errorf("url is %q: it must be http://host/path or https://host/path", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
 	case u.User != nil:
 		return nil, remedy.Wrap(errors.New("url holds a user or a password"),
 			"Take it out of the URL, and give the option headers.Authorization=${RESERVOIR_SINK_AUTHORIZATION}.")
@@ -162,6 +163,7 @@ func (k *httpKind) Check(ctx context.Context, opening replay.Opening) (replay.Ta
 		return t, err
 	}
 	t.Warnings = append(t.Warnings, inTheClear(opening.Options, "secret", "headers.authorization")...)
+	t.Warnings = append(t.Warnings, queryInTheClear(opening.Options)...)
 	if o.Key == keyNone {
 		t.Warnings = append(t.Warnings, "with key=none events arrive in any order")
 	}
@@ -182,6 +184,34 @@ func (*httpKind) place(raw json.RawMessage, u *url.URL) string {
 		return written.URL[:end]
 	}
 	return written.URL
+}
+
+// queryInTheClear warns of secrets in the query of the URL as it was written: values
+// by names of secrets, and long ones.
+func queryInTheClear(raw json.RawMessage) (warnings []string) {
+	written, err := decodeOptions[httpOptions](typeHTTP, raw)
+	if err != nil {
+		return nil // said before
+	}
+	_, query, _ := strings.Cut(written.URL, "?")
+	query, _, _ = strings.Cut(query, "#")
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		known := slices.ContainsFunc(secretNames(), func(n string) bool { return strings.Contains(strings.ToLower(name), n) })
+		if value == "" || strings.Contains(value, "${"+SecretPrefix) || !known && len(value) < likelySecret {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("%s in the query of url is kept with the job, in the clear: if it is a secret, give it as ${%s…}", name, SecretPrefix))
+	}
+	return warnings
+}
+
+// likelySecret is from which length on a value in a query is taken for a secret.
+const likelySecret = 20
+
+// secretNames are parts of the names of parameters that hold secrets.
+func secretNames() []string {
+	return []string{"key", "token", "secret", "pass", "pwd", "auth", "sig", "code", "cred"}
 }
 
 func (o *httpOptions) describe() string {
