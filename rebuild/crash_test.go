@@ -33,7 +33,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("%+v, %v", job, err)
 		}
 		steps := quiet.Steps()
-		for step := 1; step <= steps; step += 3 {
+		for step := 1; step <= steps; step += 4 {
 			job := k.create(rebuild.Spec{Projection: name})
 			dying := faulty.New(k.store, faulty.CrashAt(step, step%2 == 0))
 			if _, err := k.try(t.Context(), dying, job.ID, 100*time.Millisecond); err == nil {

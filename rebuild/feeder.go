@@ -243,7 +243,11 @@ func (f *feeder) settle(ctx context.Context) error {
 	if f.ledger.pending() == nil {
 		return nil
 	}
-	return patiently(ctx, f.waiting, f.settleOnce)
+	if err := patiently(ctx, f.waiting, f.settleOnce); err != nil {
+		return err
+	}
+	f.reader.reset(f.ledger.places()) // what was settled may not have been read by it
+	return nil
 }
 
 // patiently does something again for as long as it fails in a way that may pass.
