@@ -68,6 +68,10 @@ bench-memory: tools ## Peak memory over 0.5 and 5 million entries, over large va
 	go run ./internal/bench memory $(BENCH_ARGS)
 	go run ./internal/bench many
 
+.PHONY: bench-rebuild
+bench-rebuild: tools ## Speed of rebuilds of projections, against one INSERT SELECT by hand; folds; scopes (BENCH_ARGS="-events N -rounds N")
+	go run ./internal/bench rebuild $(BENCH_ARGS)
+
 .PHONY: bench-replay
 bench-replay: tools ## Speed of replays into Redis, against plain pipelined XADD; bytes read; memory
 	go run ./internal/bench replay $(BENCH_ARGS)

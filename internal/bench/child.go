@@ -28,6 +28,7 @@ func (s *servers) command(ctx context.Context, storeURL string, args ...string) 
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), s.s3.Env()...)
 	cmd.Env = append(cmd.Env, "RESERVOIR_REDIS_URL="+s.redis.URL(), "RESERVOIR_STORE_URL="+storeURL, "RESERVOIR_STORE_ENDPOINT="+s.s3.Endpoint())
+	cmd.Env = append(cmd.Env, s.env...)
 	errs := new(bytes.Buffer)
 	cmd.Stderr = errs
 	return cmd, errs

@@ -6,6 +6,7 @@
 //	go run ./internal/bench archive   speed, against the ceiling and a naive archiver
 //	go run ./internal/bench memory    peak memory over short and long streams
 //	go run ./internal/bench replay    replays into Redis, against plain XADD
+//	go run ./internal/bench rebuild   rebuilds of projections, against one INSERT SELECT
 //	go run ./internal/bench scale     a busy stream among ten thousand quiet ones
 package main
 
@@ -42,14 +43,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	opts := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; replay 1,000,000; many 50,000,000; memory 5,000,000; scale 1,000,000)")
+	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; replay 1,000,000; many 50,000,000; memory and rebuild 5,000,000; scale 1,000,000)")
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
 	benchmarks := map[string]func(context.Context, options) error{
-		"archive": benchArchive, "many": benchMany, "memory": benchMemory, "replay": benchReplay, "scale": benchScale,
+		"archive": benchArchive, "many": benchMany, "memory": benchMemory, "rebuild": benchRebuild, "replay": benchReplay, "scale": benchScale,
+		"rebuild-worker": rebuildWorker, // what rebuild starts
 	}
 	if len(args) == 0 || benchmarks[args[0]] == nil {
-		return errors.New("name a benchmark: archive, many, memory, replay or scale")
+		return errors.New("name a benchmark: archive, many, memory, rebuild, replay or scale")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err

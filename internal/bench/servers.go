@@ -19,6 +19,7 @@ type servers struct {
 	client  *redisstream.Client
 	dir     string // for the program and for local archives
 	program string
+	env     []string // more of its environment
 }
 
 // start starts the servers in dir and builds the program. The caller closes
