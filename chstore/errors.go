@@ -161,6 +161,9 @@ func exception(code int, message string, secrets []string) error {
 	if strings.Contains(e.Message, "No space left on device") {
 		e.kind = ErrDiskFull
 	}
+	if code == 32 && strings.Contains(e.Message, "Cannot parse") { // a text that is too short, and no connection
+		e.kind = ErrData
+	}
 	return remedied(e)
 }
 

@@ -26,11 +26,12 @@ func (s *Store) Describe(ctx context.Context, selection string) ([]Column, error
 	return s.describe(ctx, over(noEvents(), "*", selection), nil)
 }
 
-// noEvents is the relation events without an event.
+// noEvents is the relation events without an event. Its values are no constants, which
+// the engine would try functions on that fail on an empty text.
 func noEvents() string {
 	columns := EventColumns()
 	for i := range columns {
-		columns[i].Name = "CAST(defaultValueOfTypeName(" + Literal(columns[i].Type) + ") AS " + columns[i].Type + ") AS " + columns[i].Name
+		columns[i].Name = "materialize(CAST(defaultValueOfTypeName(" + Literal(columns[i].Type) + ") AS " + columns[i].Type + ")) AS " + columns[i].Name
 	}
 	return "SELECT " + strings.Join(names(columns), ", ") + " FROM numbers(0)"
 }
