@@ -163,11 +163,32 @@ func (b *build) handOver(ctx context.Context) error {
 		b.cp.Swapped = true
 		return b.save(ctx)
 	}
+	if err := b.asVerified(ctx); err != nil {
+		return err
+	}
 	f, err := b.feeder(ctx)
 	if err != nil {
 		return err
 	}
 	return errors.Join(b.handOverTo(ctx, f), f.close())
+}
+
+// asVerified says whether the shadow is still what was verified: the approval may have
+// taken days.
+func (b *build) asVerified(ctx context.Context) error {
+	table, err := b.find(ctx, b.mark())
+	if err != nil || table.Name == b.live().Name {
+		return err // an exchange that was not noted is gone on with
+	}
+	if err := b.untouched(ctx); err != nil {
+		return err
+	}
+	again, err := b.recount(ctx)
+	if err != nil || !again {
+		return err
+	}
+	return remedy.Wrapf(fmt.Errorf("table %s: %w: it has not the rows any more that were verified", table.Name, chstore.ErrChangedByHand),
+		"Cancel the rebuild and create a new one.")
 }
 
 func (b *build) handOverTo(ctx context.Context, f *feeder) error {
