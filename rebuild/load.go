@@ -114,13 +114,13 @@ func (b *build) load(ctx context.Context) error {
 	if b.cp.Way == "" {
 		b.cp.Way = b.way()
 	}
-	makers := make(chan rowMaker, b.spec.Concurrency)
+	hands := make(chan *hand, b.spec.Concurrency)
 	for range b.spec.Concurrency {
 		rows, err := b.svc.rows(b.sub, b.cp.Generation, &b.spec.Scope, nil)
 		if err != nil {
 			return err
 		}
-		makers <- rows
+		hands <- &hand{rows: rows}
 	}
 	b.total = b.plan.Events
 	for i := range b.plan.Chunks {
@@ -139,9 +139,9 @@ func (b *build) load(ctx context.Context) error {
 			break // the group says why, or ctx
 		}
 		group.Go(func() error {
-			rows := <-makers
-			defer func() { makers <- rows }()
-			return b.loadChunk(groupCtx, &chunkLoad{b: b, index: i, chunk: &b.plan.Chunks[i], into: into, kind: kind, rows: rows})
+			with := <-hands
+			defer func() { hands <- with }()
+			return b.loadChunk(groupCtx, &chunkLoad{b: b, index: i, chunk: &b.plan.Chunks[i], into: into, kind: kind, hand: with})
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -221,14 +221,21 @@ func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.
 	return nil
 }
 
+// hand is what one of the chunks that are loaded at once is loaded with. The next one
+// takes its memory over.
+type hand struct {
+	rows   rowMaker
+	events batch
+}
+
 // chunkLoad is the loading of one chunk.
 type chunkLoad struct {
-	b       *build
-	index   int
-	chunk   *Chunk
-	into    chstore.Table
-	kind    chstore.Kind
-	rows    rowMaker
+	b     *build
+	index int
+	chunk *Chunk
+	into  chstore.Table
+	kind  chstore.Kind
+	*hand
 	tries   int
 	letters []Letter
 }
@@ -364,7 +371,7 @@ func (c *chunkLoad) read(ctx context.Context) (*batch, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the stream
 	}
-	out := &batch{}
+	out := &c.events
 	out.reset()
 	for read, err := range plan.Batches(ctx) {
 		if err != nil {

@@ -49,6 +49,8 @@ type kitchen struct {
 	jobs *jobs.Store
 	opts rebuild.Options
 	svc  *rebuild.Service
+	// lease is that of the workers, long if 0.
+	lease time.Duration
 }
 
 func newKitchen(t testing.TB, onS3 bool, functions ...projection.Function) *kitchen {
@@ -118,7 +120,14 @@ func (k *kitchen) build(spec rebuild.Spec) *jobs.Job {
 
 func (k *kitchen) run(id string) *jobs.Job {
 	k.t.Helper()
-	job, err := k.try(k.t.Context(), k.store, id, time.Minute)
+	lease := k.lease
+	if lease == 0 {
+		lease = time.Minute
+	}
+	job, err := k.try(k.t.Context(), k.store, id, lease)
+	for errors.Is(err, jobs.ErrLeaseLost) { // the machine was busy for too long
+		job, err = k.try(k.t.Context(), k.store, id, lease)
+	}
 	k.must(err)
 	if job.State != jobs.Succeeded {
 		var log strings.Builder
