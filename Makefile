@@ -37,6 +37,10 @@ test: tools vet lint ## All checks and tests, with the race detector, against re
 test-short: ## Only the tests that need no server, in seconds
 	go test -short -timeout 5m ./...
 
+.PHONY: test-long
+test-long: tools ## Rebuilds killed at every few steps, and a hundred in a row under writes
+	CGO_ENABLED=1 go test -race -timeout 90m ./rebuild -long
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...

@@ -34,7 +34,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("%+v, %v", job, err)
 		}
 		steps := quiet.Steps()
-		for step := 1; step <= steps; step += 7 {
+		for step := 1; step <= steps; step += between(31, 3) {
 			job := k.create(rebuild.Spec{Projection: name})
 			dying := faulty.New(k.store, faulty.CrashAt(step, step%2 == 0))
 			if _, err := k.try(t.Context(), dying, job.ID, 100*time.Millisecond); err == nil {
