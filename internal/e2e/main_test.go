@@ -16,7 +16,15 @@ import (
 var program string
 
 // TestMain builds the program once, with the race detector if the tests have it.
+// It is also the process that the tests of rebuilds kill: see kitchenHand.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(handVariable); text != "" {
+		if err := kitchenHand(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	if testing.Short() { // nothing here runs without servers
 		os.Exit(m.Run())

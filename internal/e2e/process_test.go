@@ -89,7 +89,13 @@ type daemon struct {
 // start begins a life of the program; the test's end ends it at the latest.
 func start(t *testing.T, env []string, args ...string) *daemon {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, args...)
+	return startProgram(t, program, env, args...)
+}
+
+// startProgram is start of another program, which logs alike.
+func startProgram(t *testing.T, path string, env []string, args ...string) *daemon {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Env, cmd.Dir = environ(env...), t.TempDir()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
