@@ -51,6 +51,9 @@ func (r *readers) read(ctx context.Context, name string, every time.Duration, do
 		}
 		began, before := time.Now(), downs()
 		at, err := r.k.exact(context.WithoutCancel(ctx), name, name)
+		if errors.Is(err, errLook) {
+			<-time.After(200 * time.Millisecond) // a reader may know before who starts it again
+		}
 		if errors.Is(err, errLook) && (before%2 == 1 || downs() != before) {
 			continue
 		}
