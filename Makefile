@@ -38,8 +38,8 @@ test-short: ## Only the tests that need no server, in seconds
 	go test -short -timeout 5m ./...
 
 .PHONY: test-long
-test-long: tools ## Rebuilds killed at every few steps, and a hundred in a row under writes
-	CGO_ENABLED=1 go test -race -timeout 90m ./rebuild -long
+test-long: tools ## Rebuilds under kills and writes, for an hour or so
+	CGO_ENABLED=1 go test -race -timeout 90m ./rebuild ./internal/e2e -long
 
 .PHONY: vet
 vet: ## go vet

@@ -40,7 +40,7 @@ type rebuilt struct {
 	rebuildDone
 	phases map[string]time.Duration
 	span   time.Duration // from its first acquisition to its end
-	print  string        // of the table's contents
+	sum    string        // of the table's contents
 }
 
 // rebuildRound are the loads of one round: by hand, and by rebuilds of the same.
@@ -120,7 +120,7 @@ func newRebuildBench(ctx context.Context, s *servers, opts options) (*rebuildBen
 
 // round measures everything once, in turns.
 func (b *rebuildBench) round(ctx context.Context) (r rebuildRound, err error) {
-	print, err := b.byHand(ctx, &r.hand)
+	sum, err := b.byHand(ctx, &r.hand)
 	if err != nil {
 		return r, err
 	}
@@ -139,10 +139,10 @@ func (b *rebuildBench) round(ctx context.Context) (r rebuildRound, err error) {
 		name := fmt.Sprintf("%s_%d", step.name, b.made)
 		*step.to, err = b.rebuild(ctx, ordersDefinition(b.like, name, source, step.kind), rebuild.Spec{Projection: name, Way: step.way})
 		if err == nil {
-			step.to.print, err = b.fingerprint(ctx, name)
+			step.to.sum, err = b.fingerprint(ctx, name)
 		}
-		if err == nil && step.to.print != print {
-			err = fmt.Errorf("the table %s is %s, and that by hand %s", name, step.to.print, print)
+		if err == nil && step.to.sum != sum {
+			err = fmt.Errorf("the table %s is %s, and that by hand %s", name, step.to.sum, sum)
 		}
 		if err != nil {
 			return r, err

@@ -30,8 +30,8 @@ func TestRebuildRound(t *testing.T) {
 		if r.span <= 0 || r.phases["load"] <= 0 || r.peak <= 0 || r.cpu <= 0 {
 			t.Errorf("%s: not measured: %+v", name, r.childRun)
 		}
-		if !strings.HasPrefix(r.print, "20000 rows") {
-			t.Errorf("%s: %s", name, r.print)
+		if !strings.HasPrefix(r.sum, "20000 rows") {
+			t.Errorf("%s: %s", name, r.sum)
 		}
 	}
 	if d := r.again.Verification.Difference; d == nil || !d.Equal() {

@@ -36,6 +36,7 @@ select: |
 // TestRebuildBadInput: whatever is wrong is found and named before the swap, and
 // readers go on with the table that they had.
 func TestRebuildBadInput(t *testing.T) {
+	takesLong(t)
 	file := filepath.Join(t.TempDir(), "users.xml")
 	if err := os.WriteFile(file, []byte(readOnly), 0o600); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 // under constant writes: at no time is a table anything but the events up to some
 // position, each once, and no table goes back.
 func TestRebuildsInARow(t *testing.T) {
+	takesLong(t)
 	rebuilds := lighter(100, 5)
 	names := []string{"timeline", "orders", "revenue", "totals"}
 	k := newKitchen(t, 10*time.Second, stack.ClickHouseOptions{}, names...)

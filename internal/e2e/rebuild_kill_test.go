@@ -46,6 +46,7 @@ func (s *slaughter) count() int {
 // events flow: tables of every kind of engine end up as if nothing had happened, and on
 // the way are never anything but the events up to some position, each once.
 func TestKill9Rebuilds(t *testing.T) {
+	takesLong(t)
 	kills := lighter(60, 3)
 	seed := newSeed(t)
 	names := []string{"timeline", "orders", "revenue", "totals"}

@@ -12,6 +12,7 @@ import (
 // TestRollbackUnderWrites swaps in tables of a definition with a mistake, and takes them
 // back: the earlier generations are live again, as if they had been fed all the time.
 func TestRollbackUnderWrites(t *testing.T) {
+	takesLong(t)
 	names := []string{"timeline", "orders", "revenue", "totals"}
 	k := newKitchen(t, 10*time.Second, stack.ClickHouseOptions{}, names...)
 	for _, lane := range laneNames {

@@ -15,6 +15,7 @@ import (
 // place, and the first one goes on: nothing that it does then has an effect. The same
 // for a worker in the middle of a hand-over.
 func TestStaleProjector(t *testing.T) {
+	takesLong(t)
 	names := []string{"timeline", "revenue"}
 	k := newKitchen(t, time.Second, stack.ClickHouseOptions{}, names...)
 	for _, lane := range laneNames {
