@@ -659,10 +659,17 @@ func TestMerge(t *testing.T) {
 func TestKeepFailed(t *testing.T) {
 	onTime(t, func(t *testing.T, objects *memory, _ *jobs.Store) {
 		s := jobs.NewStore(objects, jobs.StoreOptions{KeepFailed: 24 * time.Hour})
-		var cleaned []uint64 // the epochs
+		var mu sync.Mutex
+		var epochs []uint64
+		cleaned := func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return fmt.Sprint(epochs)
+		}
 		e := engine{run: func(context.Context, *jobs.Handle) error { return errors.New("no") }, cancel: func(_ context.Context, h *jobs.Handle) error {
-			cleaned = append(cleaned, h.Epoch())
-			if len(cleaned) == 1 {
+			mu.Lock()
+			defer mu.Unlock()
+			if epochs = append(epochs, h.Epoch()); len(epochs) == 1 {
 				return errors.New("not now")
 			}
 			return nil
@@ -671,14 +678,14 @@ func TestKeepFailed(t *testing.T) {
 		j := create(t, s, jobs.New{})
 		pass(23 * time.Hour)
 		failed := get(t, s, j.ID)
-		if failed.State != jobs.Failed || !failed.ClosedAt.IsZero() || len(cleaned) > 0 {
-			t.Fatalf("after 23 h: cleaned up %v, %s", cleaned, asJSON(t, failed))
+		if failed.State != jobs.Failed || !failed.ClosedAt.IsZero() || cleaned() != "[]" {
+			t.Fatalf("after 23 h: cleaned up %s, %s", cleaned(), asJSON(t, failed))
 		}
 		pass(2 * time.Hour)
 		if got := get(t, s, j.ID); got.State != jobs.Failed || got.ClosedAt.IsZero() || len(objects.keys("jobs/active/")) != 0 {
 			t.Errorf("after 25 h: %s", asJSON(t, got))
-		} else if fmt.Sprint(cleaned) != "[2 3]" || got.StateReason != "no" || got.LastError.Message != "no" || !got.EndedAt.Equal(failed.EndedAt) {
-			t.Errorf("after 25 h: cleaned up in epochs %v, %s", cleaned, asJSON(t, got))
+		} else if cleaned() != "[2 3]" || got.StateReason != "no" || got.LastError.Message != "no" || !got.EndedAt.Equal(failed.EndedAt) {
+			t.Errorf("after 25 h: cleaned up in epochs %s, %s", cleaned(), asJSON(t, got))
 		}
 		if _, err := s.Retry(t.Context(), j.ID, jobs.Change{}); !errors.Is(err, jobs.ErrState) || remedy.Of(err) != "create a new job" {
 			t.Errorf("retry: %v", err)

@@ -454,7 +454,8 @@ func TestBacklogs(t *testing.T) {
 func TestFencedWritesThatBreak(t *testing.T) {
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	direct := connect(t, redisstream.Config{URL: server.URL()})
-	client := connect(t, redisstream.Config{Addrs: []string{badNetwork(t, server.Addr(), 12_000)}})
+	addr := badNetwork(t, server.Addr(), 12_000)
+	client := connectAtLast(t, addr)
 	const total, size = 6000, 100
 	broken, epoch := 0, uint64(0)
 	for done := 0; done < total; {

@@ -73,17 +73,27 @@ func badNetwork(t *testing.T, target string, cutAfter int) (addr string) {
 	return l.Addr().String()
 }
 
+// connectAtLast connects over a bad network, which may cut the first attempts.
+func connectAtLast(t *testing.T, addr string) (client *redisstream.Client) {
+	t.Helper()
+	eventually(t, func() (err error) {
+		client, err = redisstream.Connect(t.Context(), redisstream.Config{Addrs: []string{addr}})
+		return err
+	})
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
 // Connections that break at any byte cost time, but no entry, and none twice.
 func TestConnectionsThatBreak(t *testing.T) {
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	fill(t, connect(t, redisstream.Config{URL: server.URL()}), "s", 5000)
 	addr := badNetwork(t, server.Addr(), 400_000)
-	var client *redisstream.Client
-	eventually(t, func() (err error) {
-		client, err = redisstream.Connect(t.Context(), redisstream.Config{Addrs: []string{addr}})
-		return err
-	})
-	defer client.Close()
+	client := connectAtLast(t, addr)
 	var r *redisstream.Reader
 	eventually(t, func() (err error) {
 		r, err = client.Reader(t.Context(), "s", redisstream.ReaderOptions{})
@@ -134,7 +144,7 @@ func TestWritesThatBreak(t *testing.T) {
 		want = append(want, e)
 		b.Append(e)
 	}
-	client := connect(t, redisstream.Config{Addrs: []string{addr}})
+	client := connectAtLast(t, addr)
 	broken := 0
 	for {
 		info, err := direct.Info(t.Context(), "s")

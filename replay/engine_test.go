@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,11 +181,11 @@ func crashed(t *testing.T, quiet *bench, spec replay.Spec, want *jobs.Job, write
 		t.Fatal(err)
 	}
 	id := b.create(spec).ID
-	crash := false
-	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash} })
+	var crash atomic.Bool
+	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash.Load()} })
 	b.target.fault = func(n int, a bool) error {
 		if n == write && a == after {
-			crash = true
+			crash.Store(true)
 			return errCrash
 		}
 		return nil

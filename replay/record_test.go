@@ -3,6 +3,7 @@ package replay_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,15 +86,15 @@ func TestCancelledRetryRemovesWhatWasTaken(t *testing.T) {
 	}
 	b.target.position, b.target.got, b.target.epoch, b.target.writes = replay.Position{}, nil, 0, 0 // another target
 	id := b.create(replay.Spec{DeadLettersOf: failed}).ID
-	crash := false
+	var crash atomic.Bool
 	b.target.fault = func(n int, after bool) error {
 		if n == 2 && after {
-			crash = true
+			crash.Store(true)
 			return errCrash
 		}
 		return nil
 	}
-	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash} })
+	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash.Load()} })
 	if _, err := b.try(t.Context(), dying, id); err == nil {
 		t.Fatal("it did not crash")
 	}

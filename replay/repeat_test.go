@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,11 +24,11 @@ func TestRepeatsOneBatch(t *testing.T) {
 	}
 	b.put("a", all...)
 	id := b.create(replay.Spec{}).ID
-	crash := false
-	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash} })
+	var crash atomic.Bool
+	dying := faulty.New(b.store, func(faulty.Step) faulty.Fault { return faulty.Fault{Crash: crash.Load()} })
 	b.target.fault = func(n int, a bool) error {
 		if n == 10 && a {
-			crash = true
+			crash.Store(true)
 			return errCrash
 		}
 		return nil
