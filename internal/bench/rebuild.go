@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,19 +42,51 @@ type rebuilt struct {
 	phases map[string]time.Duration
 	span   time.Duration // from its first acquisition to its end
 	sum    string        // of the table's contents
+	hand   time.Duration // that one statement took, on average just before and just after
 }
 
-// rebuildRound are the loads of one round: by hand, and by rebuilds of the same.
-type rebuildRound struct {
-	hand                        time.Duration
-	pushed, again, sent, mapped rebuilt
+// ratio is how fast something was that took so long, as one statement by hand is 1.
+func (r *rebuilt) ratio(took time.Duration) float64 { return r.hand.Seconds() / took.Seconds() }
+
+// load is how long the chunks took, with their journal and their proofs.
+func (r *rebuilt) load() time.Duration { return r.phases[rebuild.PhaseLoad] }
+
+// rebuildRound are the rebuilds of one round, by the names of their steps.
+type rebuildRound map[string]*rebuilt
+
+// rebuildStep is one rebuild of a round.
+type rebuildStep struct {
+	name, part string // the part is as in -only
+	table      string // that of steps with the same name is rebuilt
+	kind       projection.Kind
+	way        rebuild.Way
+}
+
+const pushedStep, againStep, sentStep, mappedStep = "load, pushed down", "again, beside the live table", "load, SELECT over batches", "load, map in Go"
+
+func rebuildSteps() []rebuildStep {
+	return []rebuildStep{
+		{pushedStep, "push", "pushed", projection.SQL, rebuild.WayPushdown},
+		{sentStep, "send", "sent", projection.SQL, rebuild.WayGo},
+		{mappedStep, "map", "mapped", projection.Map, rebuild.WayGo},
+		{againStep, "push", "pushed", projection.SQL, rebuild.WayPushdown},
+	}
+}
+
+// wants says whether a part is to be measured.
+func (o *options) wants(parts ...string) bool {
+	return o.only == "" || slices.ContainsFunc(parts, func(part string) bool { return slices.Contains(strings.Split(o.only, ","), part) })
 }
 
 // benchRebuild compares rebuilds with one INSERT SELECT by hand, and looks at what
 // folds hold and what a scope saves.
 func benchRebuild(ctx context.Context, opts options) error {
 	setDefault(&opts.events, 5_000_000)
-	return withServers(ctx, func(s *servers) (err error) {
+	within := withServers
+	if opts.dir != "" {
+		within = func(ctx context.Context, f func(*servers) error) error { return withServersIn(ctx, opts.dir, f) }
+	}
+	return within(ctx, func(s *servers) (err error) {
 		b, err := newRebuildBench(ctx, s, opts)
 		if err != nil {
 			return err
@@ -64,31 +97,51 @@ func benchRebuild(ctx context.Context, opts options) error {
 		}
 		fmt.Fprintf(opts.out, "%d events archived, again clustered by tenant, and %d of %d aggregates; %d rounds\n\n",
 			opts.events, 2*(opts.events/aggregatesShare), opts.events/aggregatesShare, opts.rounds)
-		// The first statement of all finds cold caches: it is not measured.
-		var cold time.Duration
-		if _, err := b.byHand(ctx, &cold); err != nil {
-			return err
-		}
-		if err := b.dropTables(ctx); err != nil {
-			return err
-		}
-		var rounds []rebuildRound
-		for i := range opts.rounds {
-			r, err := b.round(ctx)
-			if err != nil {
+		t := newTable(opts.out)
+		if opts.wants("push", "send", "map") {
+			if err := b.loads(ctx, t); err != nil {
 				return err
 			}
-			rounds = append(rounds, r)
-			fmt.Fprintf(opts.out, "round %d: by hand %.1f s, loads: pushed down %.1f s, SELECT over batches %.1f s, map in Go %.1f s; the whole rebuild %.1f s%s\n", i+1,
-				r.hand.Seconds(), r.pushed.phases[rebuild.PhaseLoad].Seconds(), r.sent.phases[rebuild.PhaseLoad].Seconds(), r.mapped.phases[rebuild.PhaseLoad].Seconds(), r.pushed.span.Seconds(), machineLoad())
 		}
-		t := newTable(opts.out)
-		b.printRounds(t, rounds)
-		if err := b.scoped(ctx, t); err != nil {
+		if opts.wants("scope") {
+			if err := b.scoped(ctx, t); err != nil {
+				return err
+			}
+		}
+		if opts.wants("fold") {
+			return b.fold(ctx, t)
+		}
+		return nil
+	})
+}
+
+// loads measures the rounds. The first statements of all find cold caches, whether by
+// hand or not: they are not counted.
+func (b *rebuildBench) loads(ctx context.Context, t table) error {
+	if _, _, err := b.byHand(ctx); err != nil {
+		return err
+	}
+	warm := *b
+	warm.opts.only = "push"
+	if _, err := warm.round(ctx, rebuildSteps()[:1]); err != nil {
+		return err
+	}
+	b.made = warm.made
+	var rounds []rebuildRound
+	for i := range b.opts.rounds {
+		r, err := b.round(ctx, rebuildSteps())
+		if err != nil {
 			return err
 		}
-		return b.fold(ctx, t)
-	})
+		rounds = append(rounds, r)
+		fmt.Fprintf(b.opts.out, "round %d%s:", i+1, machineLoad())
+		for name, step := range r {
+			fmt.Fprintf(b.opts.out, " %s %.2f s (all of it %.2f s, by hand %.2f s);", name, step.load().Seconds(), step.span.Seconds(), step.hand.Seconds())
+		}
+		fmt.Fprintln(b.opts.out)
+	}
+	b.printRounds(t, rounds)
+	return nil
 }
 
 // machineLoad tells what else goes on, where the system says so.
@@ -104,7 +157,8 @@ func machineLoad() string {
 // newRebuildBench starts ClickHouse and builds the worker. The caller closes the
 // engine.
 func newRebuildBench(ctx context.Context, s *servers, opts options) (*rebuildBench, error) {
-	b := &rebuildBench{servers: s, opts: opts, self: filepath.Join(s.dir, "bench")}
+	// Names are new ones also where the archive is not: it knows of those before.
+	b := &rebuildBench{servers: s, opts: opts, self: filepath.Join(s.dir, "bench"), made: int(time.Now().Unix())}
 	build := exec.CommandContext(ctx, "go", "build", "-o", b.self, "github.com/reservoirhq/reservoir/internal/bench")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -114,45 +168,52 @@ func newRebuildBench(ctx context.Context, s *servers, opts options) (*rebuildBen
 	if b.like, err = exampleOrders(); err != nil {
 		return nil, err
 	}
-	b.engine, err = stack.StartClickHouse(ctx, stack.ClickHouseOptions{Dir: filepath.Join(s.dir, "clickhouse")})
+	data := filepath.Join(s.dir, "clickhouse")
+	if err := os.RemoveAll(data); err != nil {
+		return nil, err
+	}
+	b.engine, err = stack.StartClickHouse(ctx, stack.ClickHouseOptions{Dir: data})
 	return b, err
 }
 
-// round measures everything once, in turns.
-func (b *rebuildBench) round(ctx context.Context) (r rebuildRound, err error) {
-	sum, err := b.byHand(ctx, &r.hand)
+// round measures every step that is wanted once, and before, after and between them
+// the statement by hand.
+func (b *rebuildBench) round(ctx context.Context, steps []rebuildStep) (rebuildRound, error) {
+	r := rebuildRound{}
+	before, sum, err := b.byHand(ctx)
 	if err != nil {
 		return r, err
 	}
 	b.made++
-	for _, step := range []struct {
-		to   *rebuilt
-		name string
-		kind projection.Kind
-		way  rebuild.Way
-	}{
-		{&r.pushed, "pushed", projection.SQL, rebuild.WayPushdown},
-		{&r.sent, "sent", projection.SQL, rebuild.WayGo},
-		{&r.mapped, "mapped", projection.Map, rebuild.WayGo},
-		{&r.again, "pushed", projection.SQL, rebuild.WayPushdown},
-	} {
-		name := fmt.Sprintf("%s_%d", step.name, b.made)
-		*step.to, err = b.rebuild(ctx, ordersDefinition(b.like, name, source, step.kind), rebuild.Spec{Projection: name, Way: step.way})
-		if err == nil {
-			step.to.sum, err = b.fingerprint(ctx, name)
+	for _, step := range steps {
+		if !b.opts.wants(step.part) {
+			continue
 		}
-		if err == nil && step.to.sum != sum {
-			err = fmt.Errorf("the table %s is %s, and that by hand %s", name, step.to.sum, sum)
+		name := fmt.Sprintf("%s_%d", step.table, b.made)
+		done, err := b.rebuild(ctx, ordersDefinition(b.like, name, source, step.kind), rebuild.Spec{Projection: name, Way: step.way})
+		if err == nil {
+			done.sum, err = b.fingerprint(ctx, name)
+		}
+		if err == nil && done.sum != sum {
+			err = fmt.Errorf("the table %s is %s, and that by hand %s", name, done.sum, sum)
 		}
 		if err != nil {
 			return r, err
 		}
+		after, _, err := b.byHand(ctx)
+		if err != nil {
+			return r, err
+		}
+		done.hand = (before + after) / 2
+		before = after
+		r[step.name] = &done
 	}
 	return r, b.dropTables(ctx)
 }
 
-// byHand loads everything with one statement and all threads.
-func (b *rebuildBench) byHand(ctx context.Context, took *time.Duration) (fingerprint string, err error) {
+// byHand loads everything with one statement and all threads, into a table that it
+// drops again.
+func (b *rebuildBench) byHand(ctx context.Context) (took time.Duration, fingerprint string, err error) {
 	const name = "by_hand"
 	var columns, names []string
 	for _, c := range b.like.Table.Columns {
@@ -160,7 +221,7 @@ func (b *rebuildBench) byHand(ctx context.Context, took *time.Duration) (fingerp
 		names = append(names, c.Name)
 	}
 	if _, err := b.engine.Query(ctx, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = MergeTree ORDER BY (tenant, order_id)", name, strings.Join(columns, ", "))); err != nil {
-		return "", err
+		return 0, "", err
 	}
 	statement := fmt.Sprintf(`INSERT INTO %s (%s)
 WITH events AS (SELECT *, event_type AS type, aggregate_version AS version
@@ -169,10 +230,14 @@ SELECT * FROM (%s) SETTINGS use_hive_partitioning = 0`,
 		name, chstore.Identifiers(names), b.s3.Endpoint(), b.s3.Bucket(), source, stack.S3AccessKey, stack.S3SecretKey, strings.TrimSpace(b.like.Select))
 	began := time.Now()
 	if _, err := b.engine.Query(ctx, statement); err != nil {
-		return "", fmt.Errorf("load by hand: %w", err)
+		return 0, "", fmt.Errorf("load by hand: %w", err)
 	}
-	*took = time.Since(began)
-	return b.fingerprint(ctx, name)
+	took = time.Since(began)
+	if fingerprint, err = b.fingerprint(ctx, name); err != nil {
+		return took, "", err
+	}
+	_, err = b.engine.Query(ctx, "DROP TABLE "+name+" SYNC")
+	return took, fingerprint, err
 }
 
 // fingerprint tells how many rows a table has and what they hold.
@@ -222,31 +287,26 @@ func (b *rebuildBench) rebuild(ctx context.Context, definition string, spec rebu
 }
 
 func (b *rebuildBench) printRounds(t table, rounds []rebuildRound) {
-	of := func(f func(*rebuildRound) float64) float64 {
-		return medianOf(rounds, func(r rebuildRound) float64 { return f(&r) })
+	of := func(step string, f func(*rebuilt) float64) float64 {
+		return medianOf(rounds, func(r rebuildRound) float64 { return f(r[step]) })
 	}
-	rate := func(d time.Duration) float64 { return float64(b.opts.events) / d.Seconds() }
-	load := func(r *rebuilt) time.Duration { return r.phases[rebuild.PhaseLoad] }
-	t.row("one INSERT SELECT FROM s3() by hand", "events/s", of(func(r *rebuildRound) float64 { return rate(r.hand) }), "")
-	for _, c := range []struct {
-		what, target string
-		of           func(*rebuildRound) *rebuilt
-	}{
-		{"load, pushed down", ">= 0.90", func(r *rebuildRound) *rebuilt { return &r.pushed }},
-		{"load, SELECT over batches", ">= 0.60", func(r *rebuildRound) *rebuilt { return &r.sent }},
-		{"load, map in Go", ">= 0.60", func(r *rebuildRound) *rebuilt { return &r.mapped }},
-	} {
-		t.row(c.what, "events/s", of(func(r *rebuildRound) float64 { return rate(load(c.of(r))) }), "")
-		t.row(c.what+" / by hand", "", of(func(r *rebuildRound) float64 { return r.hand.Seconds() / load(c.of(r)).Seconds() }), c.target)
-		t.row(c.what+", CPU of the worker", "µs/event", of(func(r *rebuildRound) float64 { return micros(c.of(r).cpu) / float64(b.opts.events) }), "")
-		t.row(c.what+", peak memory of the worker", "MiB", of(func(r *rebuildRound) float64 { return float64(c.of(r).peak) / mebi }), "")
-	}
-	t.row("whole rebuild, pushed down, the first", "events/s", of(func(r *rebuildRound) float64 { return rate(r.pushed.span) }), "")
-	t.row("whole rebuild / by hand", "", of(func(r *rebuildRound) float64 { return r.hand.Seconds() / r.pushed.span.Seconds() }), ">= 0.90")
-	t.row("whole rebuild beside a live table, compared", "events/s", of(func(r *rebuildRound) float64 { return rate(r.again.span) }), "")
-	t.row("whole rebuild, compared / by hand", "", of(func(r *rebuildRound) float64 { return r.hand.Seconds() / r.again.span.Seconds() }), "")
-	for _, phase := range []string{rebuild.PhaseCatchUp, rebuild.PhaseVerify, rebuild.PhaseHandOver} {
-		t.row("of it: "+phase, "s", of(func(r *rebuildRound) float64 { return r.again.phases[phase].Seconds() }), "")
+	events := float64(b.opts.events)
+	for _, c := range []struct{ step, target string }{{pushedStep, ">= 0.90"}, {sentStep, ""}, {mappedStep, ">= 0.60"}, {againStep, ""}} {
+		if rounds[0][c.step] == nil {
+			continue
+		}
+		t.row("one INSERT SELECT FROM s3() by hand", "events/s", of(c.step, func(r *rebuilt) float64 { return events / r.hand.Seconds() }), "")
+		t.row(c.step, "events/s", of(c.step, func(r *rebuilt) float64 { return events / r.load().Seconds() }), "")
+		t.row(c.step+" / by hand", "", of(c.step, func(r *rebuilt) float64 { return r.ratio(r.load()) }), c.target)
+		t.row("all of the rebuild / by hand", "", of(c.step, func(r *rebuilt) float64 { return r.ratio(r.span) }), "")
+		t.row("CPU of the worker", "µs/event", of(c.step, func(r *rebuilt) float64 { return micros(r.cpu) / events }), "")
+		t.row("peak memory of the worker", "MiB", of(c.step, func(r *rebuilt) float64 { return float64(r.peak) / mebi }), "< 256")
+		if c.step != pushedStep && c.step != againStep {
+			continue
+		}
+		for _, phase := range []string{rebuild.PhaseCatchUp, rebuild.PhaseVerify, rebuild.PhaseHandOver} {
+			t.row("of it: "+phase, "s", of(c.step, func(r *rebuilt) float64 { return r.phases[phase].Seconds() }), "")
+		}
 	}
 }
 

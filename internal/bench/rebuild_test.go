@@ -22,11 +22,14 @@ func TestRebuildRound(t *testing.T) {
 	if err := b.archiveAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r, err := b.round(t.Context())
+	r, err := b.round(t.Context(), rebuildSteps())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, r := range map[string]rebuilt{"pushed": r.pushed, "again": r.again, "sent": r.sent, "mapped": r.mapped} {
+	if len(r) != len(rebuildSteps()) {
+		t.Fatalf("%d steps were measured", len(r))
+	}
+	for name, r := range r {
 		if r.span <= 0 || r.phases["load"] <= 0 || r.peak <= 0 || r.cpu <= 0 {
 			t.Errorf("%s: not measured: %+v", name, r.childRun)
 		}
@@ -34,7 +37,7 @@ func TestRebuildRound(t *testing.T) {
 			t.Errorf("%s: %s", name, r.sum)
 		}
 	}
-	if d := r.again.Verification.Difference; d == nil || !d.Equal() {
+	if d := r[againStep].Verification.Difference; d == nil || !d.Equal() {
 		t.Errorf("the second rebuild differs from the first: %+v", d)
 	}
 	table := newTable(&out)

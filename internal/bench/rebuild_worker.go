@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ func rebuildWorker(ctx context.Context, opts options) error {
 	if err := json.Unmarshal([]byte(os.Getenv(taskVariable)), &task); err != nil {
 		return fmt.Errorf("read the task in %s: %w", taskVariable, err)
 	}
+	debug.SetGCPercent(25) // as in cmd/reservoir
 	done, err := task.run(ctx)
 	if err != nil {
 		return err

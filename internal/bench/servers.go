@@ -63,10 +63,14 @@ func withServers(ctx context.Context, f func(*servers) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	return withServersIn(ctx, dir, f)
+}
+
+// withServersIn runs f with servers in a directory.
+func withServersIn(ctx context.Context, dir string, f func(*servers) error) error {
 	s, err := start(ctx, dir)
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err != nil {
-		return err
+	if err == nil {
+		err = f(s)
 	}
-	return f(s)
+	return errors.Join(err, s.close())
 }
