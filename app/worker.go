@@ -1,0 +1,73 @@
+package app
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/rebuild"
+	"github.com/reservoirhq/reservoir/replay"
+	"github.com/reservoirhq/reservoir/telemetry"
+)
+
+const workerHelp = `Run jobs - replays, and rebuilds where clickhouse.url and projections.dir are set - as a daemon. Any number of workers, anywhere, share the jobs of a bucket: each job has one worker at a time, and if that
+one dies, another goes on where it was within jobs.lease_ttl.
+
+On SIGINT or SIGTERM it finishes what is in hand, gives its jobs back for another worker to go on with, and exits 0.`
+
+const workerExample = `  reservoir worker
+  reservoir worker --concurrency 8 --metrics :9464`
+
+func newWorkerCmd(app *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "worker",
+		Short:   "Run replays and other jobs, as a daemon",
+		Long:    workerHelp,
+		Example: workerExample,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return app.work(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	bindKey(flags, "concurrency", "jobs.concurrency")
+	bindKey(flags, "poll", "jobs.poll")
+	bindKey(flags, "metrics", "metrics.listen")
+	return cmd
+}
+
+// work runs jobs until ctx ends.
+func (a *app) work(ctx context.Context) (err error) {
+	r, err := a.openReplays(ctx, replaysSpec{redis: true, probe: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	engines := map[string]jobs.Engine{replay.Kind: r.svc.Engine()}
+	if !a.cfg.ClickHouse.URL.IsZero() && a.cfg.Projections.Dir != "" {
+		b, openErr := a.openRebuilds(ctx)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		engines[rebuild.Kind] = b.svc.Engine()
+	}
+	registry := telemetry.NewRegistry(a.build())
+	c := a.cfg.Jobs
+	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
+		Engines:     engines,
+		Concurrency: c.Concurrency, PerTarget: c.PerTarget, LeaseTTL: c.LeaseTTL.D(), Poll: c.Poll.D(),
+		Logger: a.logger, Registerer: registry,
+	})
+	if err != nil {
+		return err
+	}
+	return a.withMetrics(ctx, registry, func(ctx context.Context) error {
+		a.logger.Info("working", "concurrency", c.Concurrency, "per_target", c.PerTarget)
+		if err := runner.Run(ctx); err != nil {
+			return err
+		}
+		a.logger.Info("stopped; jobs that ran are given back")
+		return nil
+	})
+}
