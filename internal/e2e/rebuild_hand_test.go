@@ -1,15 +1,12 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -39,28 +36,8 @@ type hand struct {
 	Projector   bool
 	Batch       time.Duration
 	TTL         time.Duration
-	// Die, if Phase is set, ends the process as kill -9 does.
-	Die death
-	// Freeze stops it (SIGSTOP) instead.
-	Freeze bool
+	Deaths      []death // one after the other
 }
-
-// death is at a write to the object store while a rebuild is in a phase.
-type death struct {
-	Phase string
-	Write int  // counts from 1
-	After bool // when it has had its effect
-	// Key, if set, is what the key of the write begins with.
-	Key string
-}
-
-// wrote is logged at every write of a rebuild that is about to swap.
-const (
-	wrote   = "writes at hand-over"
-	frozen  = "freezes"
-	inHand  = "the projection is fed"
-	feeding = "feeding"
-)
 
 // parts makes what rebuilds and projectors work with.
 func (h *hand) parts(ctx context.Context, logger *slog.Logger) (*rebuild.Service, *jobs.Store, error) {
@@ -68,7 +45,13 @@ func (h *hand) parts(ctx context.Context, logger *slog.Logger) (*rebuild.Service
 	if err != nil {
 		return nil, nil, err
 	}
-	store = &mortalStore{Store: store, die: h.Die, freeze: h.Freeze, logger: logger}
+	if len(h.Deaths) > 0 {
+		m := &mortal{logger: logger, deaths: h.Deaths}
+		store = mortalStore{store, m}
+		if h.ClickHouse, err = m.wired(h.ClickHouse); err != nil {
+			return nil, nil, err
+		}
+	}
 	arch, err := archive.Open(ctx, store, archive.Options{})
 	if err != nil {
 		return nil, nil, err
@@ -145,67 +128,4 @@ func kitchenHand(text string) error {
 		return errs[0]
 	}
 	return errs[1]
-}
-
-// mortalStore dies at one of its writes.
-type mortalStore struct {
-	objectstore.Store
-	die    death
-	freeze bool
-	logger *slog.Logger
-
-	mu    sync.Mutex
-	phase string // of the last rebuild that was written
-	n     int
-}
-
-var phasePattern = regexp.MustCompile(`"checkpoint":\s*\{\s*"version":\s*1,\s*"phase":\s*"([a-z-]+)"`)
-
-// Put implements objectstore.Store.
-func (s *mortalStore) Put(ctx context.Context, key string, body io.Reader, cond objectstore.Condition) (objectstore.Info, error) {
-	text, err := io.ReadAll(body)
-	if err != nil {
-		return objectstore.Info{}, err
-	}
-	now := s.writes(key, text)
-	if now && !s.die.After {
-		s.end()
-	}
-	info, err := s.Store.Put(ctx, key, bytes.NewReader(text), cond)
-	if now && s.die.After {
-		s.end()
-	}
-	return info, err
-}
-
-// writes looks at what is written, and says whether that is the end.
-func (s *mortalStore) writes(key string, text []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m := phasePattern.FindSubmatch(text); m != nil {
-		s.phase = string(m[1])
-	}
-	if s.phase == rebuild.PhaseHandOver {
-		s.logger.Debug(wrote, "key", key)
-	}
-	if s.die.Phase == "" || s.die.Phase != s.phase && s.die.Phase != feeding || s.die.Key != "" && !bytes.HasPrefix([]byte(key), []byte(s.die.Key)) {
-		return false
-	}
-	s.n++
-	return s.n == s.die.Write
-}
-
-// end ends this process, or stops it.
-func (s *mortalStore) end() {
-	sig := syscall.SIGKILL
-	if s.freeze {
-		sig = syscall.SIGSTOP
-	}
-	s.logger.Info(frozen, "phase", s.die.Phase, "write", s.die.Write)
-	if err := syscall.Kill(os.Getpid(), sig); err != nil {
-		panic(err)
-	}
-	if sig == syscall.SIGKILL {
-		select {} // it comes
-	}
 }

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,41 +16,117 @@ import (
 	"github.com/reservoirhq/reservoir/rebuild"
 )
 
-// killsEach is how many kills each rebuild bears.
-const killsEach = 8
+// Who is killed.
+const (
+	theWorker    = "worker"
+	theEngine    = "ClickHouse"
+	both         = "both"
+	theProjector = "projector"
+)
+
+// strike is a death that the test brings about.
+type strike struct {
+	death
+	victim string
+}
+
+// deadly are the moments of each phase of a rebuild that are worth a kill.
+var deadly = map[string][]death{
+	rebuild.PhasePlan: {{Key: "jobs/active/", When: later}, {Statement: "KILL QUERY"}, {Statement: "KILL QUERY", When: later}},
+	rebuild.PhaseShadow: {
+		{Statement: "CREATE TABLE"}, {Statement: "CREATE TABLE", When: later}, {Statement: "CREATE TABLE", When: amid},
+		{Key: "projections/"}, {Key: "projections/", When: later}, {Key: "jobs/active/", Nth: 2, When: later},
+	},
+	rebuild.PhaseCarry: {
+		{Statement: "REPLACE PARTITION", When: later}, {Statement: "INSERT INTO", When: amid}, {Key: "projections/", When: later},
+		{Statement: "REPLACE PARTITION"}, {Key: "projections/", Nth: 2}, {Statement: "INSERT INTO", When: later},
+	},
+	rebuild.PhaseLoad: {
+		{Statement: "INSERT INTO", When: amid}, {Statement: "INSERT INTO", When: later}, {Statement: "INSERT INTO"},
+		{Statement: "INSERT INTO", Nth: 2, When: later}, {Statement: "INSERT INTO", Nth: 2, When: amid}, {Key: "jobs/active/", When: later},
+	},
+	rebuild.PhasePour: {
+		{Statement: "INSERT INTO", When: amid}, {Statement: "INSERT INTO", When: later}, {Statement: "DROP TABLE", When: later}, {Statement: "INSERT INTO"},
+	},
+	rebuild.PhaseCatchUp: {
+		{Statement: "INSERT INTO", When: amid}, {Key: "jobs/active/", Nth: 2, When: later}, {Statement: "INSERT INTO", When: later},
+		{Key: "jobs/active/", Nth: 2}, {Statement: "INSERT INTO"},
+	},
+	rebuild.PhaseVerify: {
+		{Statement: "SELECT", Nth: 2, When: amid}, {Key: "jobs/files/"}, {Key: "jobs/files/", When: later}, {Statement: "SELECT", When: later},
+	},
+	rebuild.PhaseApproval: {{Key: "jobs/active/"}, {Key: "jobs/active/", When: later}},
+	rebuild.PhaseDone:     {{Key: "jobs/active/"}, {Key: "jobs/active/", When: later}, {Key: "jobs/ended/"}, {Key: "jobs/ended/", When: later}},
+}
+
+// handOver are those of the hand-over: before the exchange, at it, and from there on.
+var handOver = [][]death{
+	{
+		{Key: "projections/", When: later}, {Statement: "INSERT INTO", When: amid}, {Key: "jobs/active/", Nth: 2, When: later},
+		{Key: "projections/", Nth: 2, When: later}, {Key: "definitions/", When: later}, {Statement: "INSERT INTO", When: later},
+	},
+	{{Statement: "EXCHANGE TABLES"}, {Key: "projections/", Nth: 2, When: later}, {Key: "jobs/active/", Nth: 3, When: later}},
+	{{Statement: "EXCHANGE TABLES", When: later}, {Statement: "EXCHANGE TABLES", When: amid}, {Key: "projections/", Nth: 3}, {Key: "projections/", Nth: 3, When: later}},
+}
+
+// chain gives the strikes that a rebuild has to bear: one in each of its phases and
+// three in the hand-over. Another round gives others.
+func chain(round int, adds, scoped bool) []strike {
+	victims := []string{theWorker, theEngine, both, theWorker}
+	var out []strike
+	add := func(phase string, moments []death) {
+		d := moments[round%len(moments)]
+		d.Phase, d.Nth = phase, max(d.Nth, 1)
+		s := strike{d, victims[(round+len(out))%len(victims)]}
+		if s.victim != theWorker {
+			s.How = held
+		}
+		out = append(out, s)
+	}
+	for _, phase := range phaseOrder {
+		switch {
+		case phase == rebuild.PhasePour && !adds, phase == rebuild.PhaseCarry && !scoped:
+		case phase == rebuild.PhaseHandOver:
+			for _, moments := range handOver {
+				add(phase, moments)
+			}
+		default:
+			add(phase, deadly[phase])
+		}
+	}
+	return out
+}
 
 // slaughter is who was killed, and in which phase of a rebuild.
 type slaughter struct {
 	engine *engineKeeper
-	left   atomic.Int64 // kills that the rebuild of now has still to bear: then it may end
 
 	mu     sync.Mutex
-	counts map[string]int
+	counts map[string]map[string]int // by phase and victim
 	kills  int
 }
 
-func (s *slaughter) note(who, phase string) {
+func (s *slaughter) note(victim, phase string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counts[who+" in "+phase]++
+	if s.counts[phase] == nil {
+		s.counts[phase] = map[string]int{}
+	}
+	s.counts[phase][victim]++
 	s.kills++
 }
 
-func (s *slaughter) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kills
-}
-
 // TestKill9Rebuilds kills the processes that rebuild and feed projections, and
-// ClickHouse, again and again, at random moments and at writes of every phase, while
-// events flow: tables of every kind of engine end up as if nothing had happened, and on
-// the way are never anything but the events up to some position, each once.
+// ClickHouse, again and again, at all that matters in each phase and at random moments,
+// while events flow: tables of every kind of engine end up as if nothing had happened,
+// and on the way are never anything but the events up to some position, each once.
 func TestKill9Rebuilds(t *testing.T) {
-	takesLong(t)
-	kills := lighter(60, 3)
+	rounds, names := 13, []string{"timeline", "orders", "revenue", "totals"}
+	if !*long {
+		rounds, names = 1, []string{"revenue"}
+	}
+	rounds = lighter(rounds, min(rounds, 3))
 	seed := newSeed(t)
-	names := []string{"timeline", "orders", "revenue", "totals"}
 	k := newKitchen(t, time.Second, stack.ClickHouseOptions{}, names...)
 	for _, lane := range laneNames {
 		if err := k.publish(t.Context(), lane, 2000); err != nil {
@@ -61,22 +138,31 @@ func TestKill9Rebuilds(t *testing.T) {
 	k.first(t, names...)
 	helper.kill(t)
 
-	s := &slaughter{engine: k.keepEngine(t), counts: map[string]int{}}
+	s := &slaughter{engine: k.keepEngine(t), counts: map[string]map[string]int{}}
 	r := k.reading(t, 50*time.Millisecond, s.engine.downs.Load, names...)
 	stop := k.writing(t, 5, 20*time.Millisecond)
 	over := make(chan struct{})
 	var group sync.WaitGroup
-	for i := range 2 {
-		group.Go(func() { k.mortals(t, newRand(seed, 1+i), s, over) })
+	group.Go(func() { k.killProjectors(t, newRand(seed, 1), s, over) })
+	if *long {
+		group.Go(func() { k.killEngine(t, newRand(seed, 2), s, over) })
 	}
-	group.Go(func() { k.killEngine(t, newRand(seed, 3), s, over) })
 	finish := sync.OnceFunc(func() { close(over); group.Wait() })
 	defer finish()
-	rebuilds := 0
-	for ; s.count() < kills && !t.Failed(); rebuilds++ {
-		s.left.Store(killsEach)
-		k.endure(t, rebuild.Spec{Projection: names[rebuilds%len(names)]}, fmt.Sprint("kill-", rebuilds))
+	began := time.Now()
+	for round := range rounds {
+		name := names[(round+round/len(names))%len(names)]
+		spec := rebuild.Spec{Projection: name}
+		scoped := round/len(names)%2 == 1
+		if scoped {
+			spec.Scope.Tenants = []string{fmt.Sprintf("t%d", round%7)}
+		}
+		k.endure(t, s, spec, chain(round, name == "revenue" || name == "totals", scoped))
+		if t.Failed() {
+			break
+		}
 	}
+	took := time.Since(began)
 	finish()
 	stop()
 	k.start(t, k.hand())
@@ -84,99 +170,131 @@ func TestKill9Rebuilds(t *testing.T) {
 		k.settled(t, name)
 	}
 	r.stop(t)
-	t.Logf("%d kills, %d rebuilds, %d and %d numbers, %d looks, ClickHouse ended %d times without our doing: %v", s.count(), rebuilds, k.written(laneNames[0]), k.written(laneNames[1]), r.looks, s.engine.alone.Load(), s.counts)
-}
-
-// endure waits until a rebuild has succeeded, whatever happens to those who run it.
-func (k *kitchen) endure(t *testing.T, spec rebuild.Spec, key string) {
-	t.Helper()
-	k.built(t, k.order(t, spec, key), 2*time.Minute)
-}
-
-// mortals are lives of a process that each end by a kill: some at a moment, others at
-// a write of a rebuild in some phase.
-func (k *kitchen) mortals(t *testing.T, rng *rand.Rand, s *slaughter, over <-chan struct{}) {
-	phases := []string{
-		rebuild.PhaseShadow, rebuild.PhaseLoad, rebuild.PhasePour, rebuild.PhaseCatchUp, rebuild.PhaseVerify, rebuild.PhaseApproval,
-		rebuild.PhaseHandOver, rebuild.PhaseHandOver, rebuild.PhaseHandOver, rebuild.PhaseDone, feeding,
+	t.Logf("%d kills in %d rebuilds and %v, %d and %d numbers, %d looks", s.kills, rounds, took.Round(time.Second), k.written(laneNames[0]), k.written(laneNames[1]), r.looks)
+	for _, phase := range append(slices.Clone(phaseOrder), feeding) {
+		t.Logf("killed in %s: %v", phase, s.counts[phase])
+		if *long && !raceDetector && len(s.counts[phase]) < 2 {
+			t.Errorf("too few were killed in %s", phase)
+		}
 	}
-	for {
+}
+
+// endure has a rebuild succeed, whatever happens to those who run it.
+func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes []strike) {
+	t.Helper()
+	id := k.order(t, spec, fmt.Sprintf("%s after %d kills", spec.Projection, s.kills))
+	for deadline := time.Now().Add(3 * time.Minute); ; {
 		k.mu.Lock()
 		h := k.hand()
 		k.mu.Unlock()
-		limit := moment(rng, 2*time.Second)
-		switch {
-		case s.left.Add(-1) < 0: // until there is another rebuild to kill
-			limit = 0
-		case rng.IntN(4) > 0:
-			h.Die = death{Phase: phases[rng.IntN(len(phases))], Write: between(rng, 1, 3), After: rng.IntN(2) == 0}
-			switch h.Die.Phase {
-			case rebuild.PhaseHandOver:
-				h.Die.Write = between(rng, 1, 10)
-			case feeding:
-				h.Die.Key, h.Die.Write = "projections/", between(rng, 1, 30)
-			}
-			limit += 10 * time.Second
+		h.Projector = false
+		for _, s := range strikes {
+			h.Deaths = append(h.Deaths, s.death)
 		}
 		d := k.start(t, h)
-		if limit == 0 {
-			if !s.awaitMore(over, d.ended) {
-				d.kill(t)
-				return
-			}
-			limit = time.Millisecond
+		gone := k.live(t, d, id, s, strikes, deadline)
+		if gone < 0 {
+			d.kill(t)
+			return
 		}
+		strikes = strikes[gone:]
+	}
+}
+
+// live has a worker live until it is killed, and gives how many of the strikes are over
+// then; or -1 when the rebuild has succeeded.
+func (k *kitchen) live(t *testing.T, d *daemon, id string, s *slaughter, strikes []strike, deadline time.Time) int {
+	t.Helper()
+	for struck := 0; ; {
+		if d.said(frozen) > struck {
+			struck++
+			at := d.said(frozen) + d.said(missed) - 1
+			hit := strikes[at]
+			s.note(hit.victim, hit.Phase)
+			if hit.victim == theWorker {
+				pause(t, time.Minute, d.ended)
+				d.kill(t)
+				return at + 1
+			}
+			err := s.engine.kill(t.Context(), func() {
+				if hit.victim == both {
+					d.kill(t)
+				} else {
+					d.signal(t, syscall.SIGCONT)
+				}
+			})
+			if err != nil {
+				t.Fatalf("kill ClickHouse: %v", err)
+			}
+			if hit.victim == both {
+				return at + 1
+			}
+			continue
+		}
+		if !d.running() {
+			t.Fatalf("a worker ended by itself:\n%s", tail(d.output()))
+		}
+		job, err := k.jobs.Get(t.Context(), id)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case job.State == jobs.Succeeded:
+			return -1
+		case job.State.Ended() || job.State == jobs.Paused || time.Now().After(deadline):
+			t.Fatalf("the rebuild did not succeed:\n%s", describe(job))
+		}
+		pause(t, 20*time.Millisecond, d.ended)
+	}
+}
+
+// killProjectors has projectors killed, one after the other: at a moment, or at a write
+// or a statement.
+func (k *kitchen) killProjectors(t *testing.T, rng *rand.Rand, s *slaughter, over <-chan struct{}) {
+	moments := []death{
+		{Key: "projections/"}, {Key: "projections/", When: later}, {Statement: "INSERT INTO"}, {Statement: "INSERT INTO", When: amid}, {Statement: "INSERT INTO", When: later},
+	}
+	for n := 0; ; n++ {
+		k.mu.Lock()
+		h := k.hand()
+		k.mu.Unlock()
+		h.Rebuilds = false
+		limit := time.Second + moment(rng, 4*time.Second)
+		if n%3 > 0 {
+			d := moments[rng.IntN(len(moments))]
+			d.Phase, d.Nth = feeding, between(rng, 1, 60)
+			h.Deaths, limit = []death{d}, 10*time.Second
+		}
+		d := k.start(t, h)
 		timer := time.NewTimer(limit)
 		select {
 		case <-d.ended:
 			if d.said(frozen) == 0 {
-				t.Errorf("a process ended by itself:\n%s", tail(d.output()))
+				t.Errorf("a projector ended by itself:\n%s", tail(d.output()))
 				return
 			}
-			s.note("worker", h.Die.Phase)
 		case <-timer.C:
-			phase := k.phase(t)
 			d.kill(t)
-			s.note("worker", phase)
 		case <-over:
 			d.kill(t)
 			return
 		}
 		timer.Stop()
+		s.note(theProjector, k.phase(t))
 	}
 }
 
-// awaitMore waits until there is something to kill. It is not when all is over.
-func (s *slaughter) awaitMore(over, ended <-chan struct{}) bool {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for s.left.Load() <= 0 {
-		select {
-		case <-tick.C:
-		case <-ended:
-			return true
-		case <-over:
-			return false
-		}
-	}
-	return true
-}
-
-// killEngine kills ClickHouse now and then, and it is started again.
+// killEngine kills ClickHouse now and then at any moment.
 func (k *kitchen) killEngine(t *testing.T, rng *rand.Rand, s *slaughter, over <-chan struct{}) {
 	for {
-		wait := time.NewTimer(time.Second + moment(rng, 3*time.Second))
+		wait := time.NewTimer(5*time.Second + moment(rng, 10*time.Second))
 		select {
 		case <-over:
 			wait.Stop()
 			return
 		case <-wait.C:
 		}
-		if s.left.Add(-1) < 0 && !s.awaitMore(over, nil) {
-			return
-		}
-		s.note("ClickHouse", k.phase(t))
-		if err := s.engine.kill(k); err != nil {
+		s.note(theEngine, k.phase(t))
+		if err := s.engine.kill(t.Context(), func() {}); err != nil {
 			t.Errorf("kill ClickHouse: %v", err)
 			return
 		}

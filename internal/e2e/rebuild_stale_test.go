@@ -31,12 +31,17 @@ func TestStaleProjector(t *testing.T) {
 	r := k.reading(t, 20*time.Millisecond, engine.downs.Load, names...)
 	stop := k.writing(t, 5, 20*time.Millisecond)
 	for _, die := range []death{
-		{Phase: feeding, Key: "projections/timeline", Write: 5, After: true}, // announced, not sent
-		{Phase: feeding, Key: "projections/revenue", Write: 6, After: true},
-		{Phase: feeding, Key: "projections/revenue", Write: 6}, // the one before is sent
-		{Phase: rebuild.PhaseHandOver, Key: "projections/revenue", Write: 5},
-		{Phase: rebuild.PhaseHandOver, Key: "projections/timeline", Write: 4, After: true},
-		{Phase: rebuild.PhaseHandOver, Key: "jobs/", Write: 3, After: true},
+		{Phase: feeding, Key: "projections/timeline", Nth: 5, When: later}, // announced, not sent
+		{Phase: feeding, Key: "projections/revenue", Nth: 6, When: later},
+		{Phase: feeding, Key: "projections/revenue", Nth: 6}, // the one before is sent
+		{Phase: feeding, Statement: `INSERT INTO [^ ]*timeline`, Nth: 3},
+		{Phase: feeding, Statement: `INSERT INTO [^ ]*revenue`, Nth: 3},
+		{Phase: feeding, Statement: `INSERT INTO [^ ]*revenue`, Nth: 3, When: amid},
+		{Phase: rebuild.PhaseHandOver, Key: "projections/revenue", Nth: 2},
+		{Phase: rebuild.PhaseHandOver, Key: "projections/timeline", Nth: 1, When: later},
+		{Phase: rebuild.PhaseHandOver, Key: "jobs/", Nth: 3, When: later},
+		{Phase: rebuild.PhaseHandOver, Statement: "EXCHANGE TABLES", Nth: 1},
+		{Phase: rebuild.PhaseHandOver, Statement: "EXCHANGE TABLES", Nth: 1, When: later},
 	} {
 		k.outlive(t, die)
 	}
@@ -53,7 +58,8 @@ func TestStaleProjector(t *testing.T) {
 func (k *kitchen) outlive(t *testing.T, die death) {
 	t.Helper()
 	h := k.hand()
-	h.Die, h.Freeze = die, true
+	die.How = asleep
+	h.Deaths = []death{die}
 	first := k.start(t, h)
 	if die.Phase != feeding {
 		name := "revenue"

@@ -45,6 +45,7 @@ var kitchenTables = map[string]string{
 name: timeline
 kind: sql
 source: {streams: ["lane:*"], types: [Sold, Paid]}
+scope: {tenant: tenant}
 table:
   engine: MergeTree
   order_by: [lane, n]
@@ -56,6 +57,7 @@ select: |
 name: orders
 kind: sql
 source: {streams: ["lane:*"], types: [Sold, Paid]}
+scope: {tenant: tenant}
 table:
   engine: ReplacingMergeTree(n)
   order_by: [lane, order_id]
@@ -67,6 +69,7 @@ select: |
 name: revenue
 kind: sql
 source: {streams: ["lane:*"], types: [Sold, Paid]}
+scope: {tenant: tenant}
 table:
   engine: SummingMergeTree
   order_by: [lane, tenant, type]
@@ -78,6 +81,7 @@ select: |
 name: totals
 kind: sql
 source: {streams: ["lane:*"], types: [Sold, Paid]}
+scope: {tenant: tenant}
 table:
   engine: AggregatingMergeTree
   order_by: [lane, tenant]

@@ -61,6 +61,18 @@ func (s *Server) Pid() int {
 	return s.child.process.Pid
 }
 
+// Ended says how the server's process ended when it did so by itself: its status or its
+// signal, and the end of what it wrote. It is "" for a server that runs, that was never
+// started, or that a method has ended.
+func (s *Server) Ended() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.child == nil || s.running() {
+		return ""
+	}
+	return fmt.Sprintf("%s ended by itself: %v%s", s.name, s.child.err, s.lastOutput())
+}
+
 // Restart starts the server again on the same port and the same data, and returns
 // when it answers. A server that is still running is stopped first.
 func (s *Server) Restart(ctx context.Context) error {
