@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/reservoirhq/reservoir/archive/parquet"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
@@ -54,6 +55,7 @@ type Archive struct {
 	snapshotEvery uint64
 
 	parquets, jsonls sync.Pool // writers to Reset
+	memory           parquet.Memory
 
 	mu     sync.Mutex
 	marked bool // the marker is known to be there

@@ -42,7 +42,7 @@ func (a *Archive) openSegment(ctx context.Context, store objectstore.Reader, dir
 		return newJSONLSource(body, body)
 	case Parquet:
 		return newParquetSource(newBlockReader(ctx, store, key, seg.Bytes), seg.Bytes, parquet.ReadSpec{
-			Range: sel.span, Matcher: sel.filter, Mapping: a.opts.Mapping,
+			Range: sel.span, Matcher: sel.filter, Mapping: a.opts.Mapping, Memory: &a.memory,
 		})
 	default:
 		return nil, fmt.Errorf("%w: segment %s has unknown format %q", ErrDamaged, key, seg.Format)

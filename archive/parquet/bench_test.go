@@ -231,10 +231,11 @@ func BenchmarkReader(b *testing.B) {
 	b.Run("segment", func(b *testing.B) {
 		f := open(b, out.Bytes())
 		batch := new(event.Batch)
+		var memory parquet.Memory
 		start := cpuTime(b)
 		b.ReportAllocs()
 		for b.Loop() {
-			r, n := f.Reader(parquet.ReadSpec{}), 0
+			r, n := f.Reader(parquet.ReadSpec{Memory: &memory}), 0
 			for {
 				err := r.Read(batch)
 				if errors.Is(err, io.EOF) {

@@ -7,18 +7,18 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// codec compresses a Writer's pages: zstd at its fastest level, with entropy
-// coding of the literals even where no match was found. Ids in hexadecimal,
-// most of an event's bytes, are otherwise stored almost as they are.
+// codec compresses a Writer's pages by zstd, with entropy coding of the literals
+// even where no match was found. Ids in hexadecimal, most of an event's bytes, are
+// otherwise stored almost as they are.
 type codec struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder // made on first use
 }
 
-func newCodec() (*codec, error) {
+func newCodec(level zstd.EncoderLevel) (*codec, error) {
 	encoder, err := zstd.NewWriter(nil,
 		zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderLevel(level),
 		zstd.WithAllLitEntropyCompression(true),
 		zstd.WithEncoderCRC(false), // every page has a checksum of its own
 		zstd.WithZeroFrames(true),

@@ -174,12 +174,12 @@ func readMetadata(file *pq.File) (Metadata, error) {
 
 // checkSchema refuses a file whose columns are not those of its version.
 func checkSchema(schema *pq.Schema) error {
-	want := newSchema().Columns()
+	want := newSchema(nil).Columns()
 	have := schema.Columns()
 	if len(have) != len(want) {
 		return fmt.Errorf("%w: %d columns, want %d", ErrInvalid, len(have), len(want))
 	}
-	wantSchema := newSchema()
+	wantSchema := newSchema(nil)
 	for i, path := range want {
 		w, _ := wantSchema.Lookup(path...)
 		h, ok := schema.Lookup(path...)

@@ -41,6 +41,7 @@ type Reader struct {
 	window     window
 	sliding    [numColumns]slidingWindow
 	pages      [numColumns]*pq.FileOffsetIndex // of the row group, if not all of it is wanted
+	memory     *Memory
 	err        error
 }
 
@@ -52,6 +53,8 @@ func (r *Reader) Close() error {
 	if r.err == nil {
 		r.err = errors.New("parquet reader is closed")
 	}
+	r.memory.take(r)
+	r.memory = nil
 	r.window, r.sliding, r.cursors = window{}, [numColumns]slidingWindow{}, [numColumns]cursor{}
 	return nil
 }

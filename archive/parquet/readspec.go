@@ -17,11 +17,14 @@ type ReadSpec struct {
 	// Mapping is the one by which the Matcher's envelopes are made. Where the
 	// file was written by another one the Matcher is of no use to a Reader.
 	Mapping event.Mapping
+	// Memory, when set, lends a Reader its buffers and takes them back.
+	Memory *Memory
 }
 
 // Reader returns a Reader of the wanted events. The caller closes it.
 func (f *File) Reader(spec ReadSpec) *Reader {
 	r := &Reader{file: f, span: spec.Range}
+	spec.Memory.lend(r)
 	if spec.Matcher == nil {
 		return r
 	}

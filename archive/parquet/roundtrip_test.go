@@ -55,8 +55,14 @@ func open(tb testing.TB, file []byte) *parquet.File {
 	return f
 }
 
+// used is the memory of whatever files the tests have read before.
+var used parquet.Memory //nolint:gochecknoglobals // the more they share, the more it shows
+
 func read(tb testing.TB, f *parquet.File, spec parquet.ReadSpec) []event.Event {
 	tb.Helper()
+	if spec.Memory == nil {
+		spec.Memory = &used
+	}
 	r := f.Reader(spec)
 	var events []event.Event
 	b := new(event.Batch)

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	pq "github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 
 	"github.com/reservoirhq/reservoir/event"
 )
@@ -64,8 +65,9 @@ var columnOf = [event.NumAttributes]int{
 	event.Payload:       colPayload,
 }
 
-// newSchema returns the schema of version 1.
-func newSchema() *pq.Schema {
+// newSchema returns the schema of version 1. Payloads get a codec of their own, if
+// one is given, which does not show in the file.
+func newSchema(payload compress.Codec) *pq.Schema {
 	text := func() pq.Node { return pq.Encoded(pq.String(), &pq.DeltaLengthByteArray) }
 	dictionary := func() pq.Node { return pq.Encoded(pq.Leaf(quickText{pq.String().Type()}), &pq.RLEDictionary) }
 	number := func(n pq.Node) pq.Node { return pq.Encoded(n, &pq.DeltaBinaryPacked) }
@@ -85,6 +87,9 @@ func newSchema() *pq.Schema {
 		colPayload:          pq.Optional(pq.Encoded(pq.Leaf(shortBounds{pq.String().Type()}), &pq.Plain)),
 		colLayout:           dictionary(),
 		colRest:             pq.List(pq.Encoded(pq.Leaf(shortBounds{pq.ByteArrayType}), &pq.Plain)),
+	}
+	if payload != nil {
+		nodes[colPayload] = pq.Compressed(nodes[colPayload], payload)
 	}
 	root := orderedGroup{Group: make(pq.Group, numColumns)}
 	for i, node := range nodes {

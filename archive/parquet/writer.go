@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 	"unsafe"
 
+	"github.com/klauspost/compress/zstd"
 	pq "github.com/parquet-go/parquet-go"
 
 	"github.com/reservoirhq/reservoir/event"
@@ -143,11 +144,17 @@ func (w *Writer) Reset(out io.Writer, opts Options) {
 
 // build makes what does not depend on options.
 func (w *Writer) build() (err error) {
-	w.schema = newSchema()
+	// The fastest level finds short matches in payloads, and many: the next one makes
+	// them smaller, and faster to read.
+	payload, err := newCodec(zstd.SpeedDefault)
+	if err != nil {
+		return err
+	}
+	w.schema = newSchema(payload)
 	for i := range w.chunk {
 		w.chunk[i] = make([]pq.Value, 0, chunkRows)
 	}
-	w.codec, err = newCodec()
+	w.codec, err = newCodec(zstd.SpeedFastest)
 	return err
 }
 
