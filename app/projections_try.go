@@ -20,7 +20,7 @@ import (
 
 const projectionsTestHelp = `Run projections on recorded events, on the configured ClickHouse, in tables that are dropped again, and compare the rows with those that are expected.
 
-Beside the definition of NAME lie NAME.events.jsonl (else events.jsonl), one event a line as "reservoir events --json" prints them,
+Beside the definition of NAME lie NAME.events.jsonl (else events.jsonl), one event a line as "reservoir events -o jsonl" prints them,
 and NAME.rows.jsonl, the rows of the table in any order; a row may leave out columns. --update writes the rows.
 Exit status 1 when a row differs, or a check of the definition fails.`
 
@@ -149,7 +149,7 @@ func readFixture(files ...string) (name string, text []byte, err error) {
 		}
 	}
 	return "", nil, remedy.Wrap(fmt.Errorf("%w: no %s", errNoFixture, strings.Join(files, " and no ")),
-		"record events with `reservoir events --json`, and write the rows with --update")
+		"record events with `reservoir events -o jsonl`, and write the rows with --update")
 }
 
 // rowLines writes rows as a fixture has them.

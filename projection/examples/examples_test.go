@@ -156,7 +156,7 @@ func publish(n int, malformed float64) []projection.Recorded {
 	return out
 }
 
-// recorded is a page of the shop's events, as `reservoir events --json` prints them.
+// recorded is a page of the shop's events, as `reservoir events -o jsonl` prints them.
 func recorded() string {
 	var b strings.Builder
 	extractor := event.DefaultMapping().Extractor()
