@@ -114,12 +114,15 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
 		return nil, fmt.Errorf("read the projections: %w", err)
 	}
 	b.db = e.svc.opts.ClickHouse.As(b.job.ID)
-	if now, set, digest, err := e.svc.definition(b.spec.Projection); err == nil && digest == b.spec.Digest {
-		b.sub, err = e.svc.subject(ctx, now, set, digest) // with its checks
-		return b, err
+	def := k.definition()
+	if now, with, digest, err := e.svc.definition(b.spec.Projection); err == nil && digest == b.spec.Digest {
+		def, set = now, with // with its checks
 	}
-	b.sub, err = e.svc.subject(ctx, k.definition(), set, b.spec.Digest)
-	return b, err
+	if b.sub, err = e.svc.subject(ctx, def, set, b.spec.Digest); err != nil {
+		return nil, err
+	}
+	b.sub.build = b.job.ID
+	return b, nil
 }
 
 // errChanged is that the definition is not the one that the rebuild was created

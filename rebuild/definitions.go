@@ -88,6 +88,7 @@ type subject struct {
 	kind    chstore.Kind
 	spec    chstore.TableSpec
 	columns []string // that the SELECT gives, in its order
+	build   string   // the rebuild that makes, or has made, what is fed
 }
 
 // subject asks the server what a definition's SELECT gives.

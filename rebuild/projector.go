@@ -259,6 +259,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 	if l.sub, err = s.subject(ctx, d, set, doc.Live.Digest); err != nil {
 		return err
 	}
+	l.sub.build = doc.Live.Rebuild
 	db := s.opts.ClickHouse.As(liveJob(l.name))
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what

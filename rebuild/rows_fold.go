@@ -1,12 +1,16 @@
 package rebuild
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/event"
@@ -15,94 +19,286 @@ import (
 )
 
 // foldRows makes rows with a fold: it takes events to the states of their aggregates,
-// and gives the rows of every aggregate that an event is about. States lie in a
-// directory of this machine; where that is lost they are made again from the first
-// event on.
+// and gives the rows of every aggregate that an event is about. Aggregates are split
+// among workers by their keys, so that each has its events in the order of the stream.
+// States lie in a directory of this machine; where that is lost they are made again
+// from the first event on.
 type foldRows struct {
-	svc      *Service
-	folder   projection.Folder
-	states   *foldstore.Store
-	selector *selector
-	reader   projection.Reader
-	block    *projection.Rows
-	touched  map[string]bool
-	unsaved  int // events since the last checkpoint
+	svc        *Service
+	sub        *subject
+	generation uint64
+	folder     projection.Folder
+	states     *foldstore.Store
+	workers    []*foldWorker // each has a part of the states
+	block      *projection.Rows
+	// scope and wanted are those of a selector: other events go to their aggregates too,
+	// but make no rows.
+	scope  *Scope
+	wanted func(stream string, at place, within bool) bool
+	// dealt is up to where letters are dealt with.
+	dealt   map[string]place
+	unsaved int // events since the last checkpoint
 }
 
-// checkpointEvents is how many events may have to be folded again after a crash.
-const checkpointEvents = 200_000
+// foldWorker makes events of a run of a batch, and then folds the events of its part of
+// the aggregates.
+type foldWorker struct {
+	states   *foldstore.Part
+	selector *selector
+	reader   projection.Reader
+	events   []foldEvent
+	fields   []event.Field // of events
+	touched  map[string]bool
+	letters  []Letter
+}
+
+// foldEvent is an event on its way to its aggregate.
+type foldEvent struct {
+	projection.Event
+	key    string
+	part   int
+	wanted bool
+}
+
+const (
+	// maxFoldWorkers bounds the workers of one fold.
+	maxFoldWorkers = 16
+	// foldAlone is how many events one worker does by itself.
+	foldAlone = 1000
+)
 
 func newFoldRows(svc *Service, sub *subject, generation uint64, s *selector) (*foldRows, error) {
 	folder, err := sub.set.Folder(sub.def)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}
-	block, err := projection.NewRows(&sub.def.Table)
+	r := &foldRows{svc: svc, sub: sub, generation: generation, folder: folder, scope: s.scope, wanted: s.wanted}
+	s.scope, s.wanted = nil, nil
+	if r.block, err = r.newBlock(); err != nil {
+		return nil, err
+	}
+	for i := range min(runtime.GOMAXPROCS(0), maxFoldWorkers) {
+		if i > 0 {
+			if s, err = newSelector(sub.def, svc.opts.Mapping, svc.opts.Upcasters); err != nil {
+				return nil, err
+			}
+		}
+		r.workers = append(r.workers, &foldWorker{selector: s, touched: map[string]bool{}})
+	}
+	r.states, err = foldstore.Open(folder, foldstore.Options{
+		Dir: svc.stateDir(sub.def.Name, generation), Identity: fmt.Sprintf("%s-g%d %s %s", sub.def.Name, generation, sub.digest, sub.build), Parts: len(r.workers),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
 	}
-	name := fmt.Sprintf("%s-g%d", sub.def.Name, generation)
-	states, err := foldstore.Open(folder, foldstore.Options{Dir: filepath.Join(svc.opts.StateDir, name), Identity: name + " " + sub.digest})
-	if err != nil {
-		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
+	for i, w := range r.workers {
+		w.states = r.states.Part(i)
 	}
-	return &foldRows{svc: svc, folder: folder, states: states, selector: s, block: block, touched: map[string]bool{}}, nil
+	r.dealt = r.states.Positions()
+	if why := r.states.Lost(); why != "" {
+		svc.opts.Logger.Warn("states of a fold are thrown away", "projection", sub.def.Name, "generation", generation, "reason", why)
+	}
+	return r, nil
+}
+
+func (r *foldRows) newBlock() (*projection.Rows, error) {
+	block, err := projection.NewRows(&r.sub.def.Table)
+	if err != nil {
+		return nil, fmt.Errorf("projection %s: %w", r.sub.def.Name, err)
+	}
+	return block, nil
 }
 
 // close gives the directory of states back.
 func (r *foldRows) close() error { return r.states.Close() } //nolint:wrapcheck // it says what
 
-// apply takes events of a stream to their aggregates.
-func (r *foldRows) apply(of run, b *event.Batch, letters *[]Letter) error {
-	return r.selector.each(of.stream, of.incarnation, b, of.from, of.to, letters, func(e *event.Event, env *event.Envelope) error {
-		var ev projection.Event
-		r.reader.Read(&ev, of.stream, of.incarnation, e, env)
-		_, err := r.states.Apply(&ev)
-		if errors.Is(err, foldstore.ErrBroken) {
-			return err
+// apply takes the events of a batch to their aggregates, and returns those that cannot
+// be used. It is done when all workers are.
+func (r *foldRows) apply(b *batch) ([]Letter, error) {
+	workers, n := len(r.workers), b.events.Len()
+	for _, w := range r.workers {
+		w.events, w.fields, w.letters = w.events[:0], w.fields[:0], w.letters[:0]
+		clear(w.touched)
+	}
+	if n < foldAlone {
+		if err := r.workers[0].read(r, b, 0, n); err != nil {
+			return nil, err
+		}
+		for i := range r.workers {
+			if err := r.fold(i); err != nil {
+				return nil, err
+			}
+		}
+		return r.letters(), nil
+	}
+	var reading, folding errgroup.Group
+	for i, w := range r.workers {
+		reading.Go(func() error { return w.read(r, b, n*i/workers, n*(i+1)/workers) })
+	}
+	if err := reading.Wait(); err != nil {
+		return nil, err //nolint:wrapcheck // it is ours
+	}
+	for i := range r.workers {
+		folding.Go(func() error { return r.fold(i) })
+	}
+	if err := folding.Wait(); err != nil {
+		return nil, err //nolint:wrapcheck // it is ours
+	}
+	return r.letters(), nil
+}
+
+// letters gives what all workers could not use, in the order of the streams.
+func (r *foldRows) letters() []Letter {
+	var all []Letter
+	for _, w := range r.workers {
+		all = append(all, w.letters...)
+	}
+	slices.SortFunc(all, func(a, b Letter) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Incarnation, b.Incarnation), a.ID.Compare(b.ID))
+	})
+	return all
+}
+
+// read makes events of [from, to) of a batch, and finds the aggregates that they are
+// about.
+func (w *foldWorker) read(r *foldRows, b *batch, from, to int) error {
+	for _, run := range b.runs {
+		first, end := max(run.from, from), min(run.to, to)
+		if first >= end {
+			continue
+		}
+		known := len(w.letters)
+		err := w.selector.each(run.stream, run.incarnation, &b.events, first, end, &w.letters, func(e *event.Event, env *event.Envelope) error {
+			w.events = append(w.events, foldEvent{wanted: r.wants(run, e.ID, env)})
+			f := &w.events[len(w.events)-1]
+			w.reader.Read(&f.Event, run.stream, run.incarnation, e, env)
+			f.Fields = w.keep(e)
+			if f.key = r.folder.Key(&f.Event); f.key == "" {
+				w.events = w.events[:len(w.events)-1]
+				return nil
+			}
+			f.part = r.states.PartOf(f.key)
+			return nil
+		})
+		for i := range w.letters[known:] {
+			err = errors.Join(err, r.refuse(&w.letters[known+i]))
 		}
 		if err != nil {
-			*letters = append(*letters, letterOf(of.stream, of.incarnation, e.ID, env, err.Error()))
-			return nil
+			return err
 		}
-		if key := r.folder.Key(&ev); key != "" {
-			r.touched[key] = true
+	}
+	return nil
+}
+
+// keep gives the fields of an event that stay as they are while others are read.
+func (w *foldWorker) keep(e *event.Event) []event.Field {
+	if e == &w.selector.changed {
+		return e.Clone().Fields // an upcaster's memory is used again
+	}
+	first := len(w.fields)
+	w.fields = append(w.fields, e.Fields...)
+	return w.fields[first:len(w.fields):len(w.fields)]
+}
+
+// wants says whether rows are to be made of the aggregate of an event.
+func (r *foldRows) wants(of run, id event.ID, env *event.Envelope) bool {
+	switch {
+	case r.wanted != nil:
+		return r.wanted(of.stream, place{Incarnation: of.incarnation, ID: id}, r.scope.within(id, env))
+	case r.scope != nil:
+		return r.scope.within(id, env)
+	}
+	return true
+}
+
+// fold takes the events of one part to their aggregates: all workers have read.
+func (r *foldRows) fold(part int) error {
+	to := r.workers[part]
+	for _, from := range r.workers {
+		for i := range from.events {
+			if e := &from.events[i]; e.part == part {
+				if err := r.foldOne(to, e); err != nil {
+					return err
+				}
+			}
 		}
-		return nil
-	})
+	}
+	return nil
+}
+
+func (r *foldRows) foldOne(to *foldWorker, e *foldEvent) error {
+	applied, err := to.states.Apply(e.key, &e.Event)
+	switch {
+	case errors.Is(err, foldstore.ErrBroken):
+		return err //nolint:wrapcheck // it says what
+	case err != nil && e.wanted:
+		l := Letter{Stream: e.Stream, Incarnation: e.Incarnation, ID: e.ID, EventID: e.EventID, Type: e.Type, Reason: err.Error()}
+		to.letters = append(to.letters, l)
+		return r.refuse(&l)
+	case err != nil:
+		return nil // it was not used when the rest of the table was made, either
+	case !applied:
+		// The state may be ahead of an event that it could not use.
+		note, err := r.states.Refusal(e.Stream, place{Incarnation: e.Incarnation, ID: e.ID})
+		if err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+		if note != nil {
+			l, err := readNote(note)
+			to.letters = append(to.letters, l)
+			return err
+		}
+	}
+	if e.wanted {
+		to.touched[e.key] = true
+	}
+	return nil
+}
+
+// refuse notes an event that cannot be used beside the states.
+func (r *foldRows) refuse(l *Letter) error {
+	note, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("note %s: %w", l, err)
+	}
+	return r.states.Refuse(l.Stream, place{Incarnation: l.Incarnation, ID: l.ID}, note) //nolint:wrapcheck // it says what
+}
+
+func readNote(note []byte) (l Letter, err error) {
+	if err := json.Unmarshal(note, &l); err != nil {
+		return l, fmt.Errorf("read which event a fold cannot use: %w", err)
+	}
+	return l, nil
 }
 
 // make implements rowMaker. Aggregates whose states have seen the events already give
 // their rows too: the table may not have them.
 func (r *foldRows) make(_ context.Context, b *batch, _ bool) (made, error) {
 	r.block.Reset()
-	clear(r.touched)
 	var m made
-	for _, run := range b.runs {
-		if err := r.apply(run, &b.events, &m.letters); err != nil {
-			return m, err
+	letters, err := r.apply(b)
+	if err != nil {
+		return m, err
+	}
+	for _, l := range letters {
+		if (place{Incarnation: l.Incarnation, ID: l.ID}).Compare(r.dealt[l.Stream]) > 0 {
+			m.letters = append(m.letters, l)
 		}
 	}
-	r.states.ForgetChanged()
-	for _, key := range slices.Sorted(maps.Keys(r.touched)) {
-		rows, err := r.states.Rows(key)
-		if err != nil {
-			return m, fmt.Errorf("make the rows of aggregate %q: %w", key, err)
-		}
-		if err := r.append(key, rows); err != nil {
-			return m, err
+	for _, w := range r.workers {
+		for _, key := range slices.Sorted(maps.Keys(w.touched)) {
+			rows, err := w.states.Rows(key)
+			if err == nil {
+				err = r.block.Append(rows...)
+			}
+			if err != nil {
+				return m, fmt.Errorf("make the rows of aggregate %q: %w", key, err)
+			}
 		}
 	}
 	m.rows = uint64(r.block.Len()) //nolint:gosec // a length
 	r.unsaved += b.events.Len()
 	return m, nil
-}
-
-func (r *foldRows) append(key string, rows []projection.Row) error {
-	if err := r.block.Append(rows...); err != nil {
-		return fmt.Errorf("make the rows of aggregate %q: %w", key, err)
-	}
-	return nil
 }
 
 // insert implements rowMaker.
@@ -113,142 +309,15 @@ func (r *foldRows) insert(ctx context.Context, db *chstore.Store, load chstore.L
 	return db.LoadRows(ctx, r.block.Block(), load) //nolint:wrapcheck // it says what
 }
 
+// checkpointFed is how many events of batches may have to be folded again after a
+// crash.
+const checkpointFed = 200_000
+
 // fed takes note of how far the table is: the states are kept then and now.
 func (r *foldRows) fed(places map[string]place) error {
-	if r.unsaved < checkpointEvents {
+	if r.unsaved < checkpointFed {
 		return nil
 	}
 	r.unsaved = 0
 	return r.states.Checkpoint(places) //nolint:wrapcheck // it says what
-}
-
-// warm brings the states to places: from where they are, or from the first event on.
-// What cannot be used is given to letters.
-func (r *foldRows) warm(ctx context.Context, places map[string]place, letters func([]Letter) error, progress func(events int) error) error {
-	at := maps.Clone(r.states.Positions())
-	if at == nil {
-		at = map[string]place{}
-	}
-	reader := newReader(r.svc.opts.Archive, r.svc.opts.Redis, r.svc.opts.Mapping, nil)
-	for _, name := range slices.Sorted(maps.Keys(places)) {
-		if at[name].Compare(places[name]) >= 0 {
-			continue
-		}
-		if err := r.warmStream(ctx, reader, name, at, places[name], letters, progress); err != nil {
-			return err
-		}
-	}
-	clear(r.touched)
-	r.states.ForgetChanged()
-	return r.states.Checkpoint(places) //nolint:wrapcheck // it says what
-}
-
-func (r *foldRows) warmStream(ctx context.Context, from *reader, name string, at map[string]place, upTo place, letters func([]Letter) error, progress func(events int) error) error {
-	t := from.newTail(name, at[name])
-	defer t.Close()
-	for read, err := range t.Batches(ctx) {
-		if err != nil {
-			return err //nolint:wrapcheck // it names the stream
-		}
-		n := read.Len()
-		for n > 0 && (place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}).Compare(upTo) > 0 {
-			n--
-		}
-		var aside []Letter
-		if err := r.apply(run{name, read.Incarnation, 0, n}, read.Batch, &aside); err != nil {
-			return err
-		}
-		if err := errors.Join(letters(aside), progress(n)); err != nil {
-			return err
-		}
-		clear(r.touched)
-		r.states.ForgetChanged()
-		if n > 0 {
-			at[name] = place{Incarnation: read.Incarnation, ID: read.ID(n - 1)}
-		}
-		if r.unsaved += n; r.unsaved >= checkpointEvents {
-			r.unsaved = 0
-			if err := r.states.Checkpoint(at); err != nil {
-				return err //nolint:wrapcheck // it says what
-			}
-		}
-		if n < read.Len() || at[name].Compare(upTo) >= 0 {
-			return nil
-		}
-	}
-	return nil
-}
-
-// foldBlock is how many rows of final states go into one statement.
-const foldBlock = 50_000
-
-// all calls flush for blocks of the rows of all aggregates.
-func (r *foldRows) all(ctx context.Context, flush func(block int) error) error {
-	block := 0
-	r.block.Reset()
-	for aggregate, err := range r.states.All(ctx) {
-		if err == nil {
-			err = aggregate.Err
-		}
-		if err != nil {
-			return fmt.Errorf("make the rows of aggregate %q: %w", aggregate.Key, err)
-		}
-		if err := r.append(aggregate.Key, aggregate.Rows); err != nil {
-			return err
-		}
-		if r.block.Len() >= foldBlock || r.block.Bytes() >= chunkRaw {
-			if err := flush(block); err != nil {
-				return err
-			}
-			r.block.Reset()
-			block++
-		}
-	}
-	if r.block.Len() == 0 {
-		return nil
-	}
-	return flush(block)
-}
-
-// fold is the load of a projection of kind fold: all events of the plan go to their
-// aggregates, stream after stream, and then the rows of the final states are written
-// once. Rows replace each other, so that this can be done again.
-func (b *build) fold(ctx context.Context) error {
-	maker, err := b.svc.rows(b.sub, b.cp.Generation, nil, nil)
-	if err != nil {
-		return err
-	}
-	r := maker.(*foldRows)
-	err = b.foldInto(ctx, r)
-	return errors.Join(err, r.close())
-}
-
-func (b *build) foldInto(ctx context.Context, r *foldRows) error {
-	b.total = b.plan.Events
-	b.cp.Letters = 0
-	var letters []Letter
-	err := r.warm(ctx, b.plan.heads(), func(some []Letter) error {
-		letters = append(letters, some...)
-		return allowed(b.sub.def, uint64(len(letters)), letters)
-	}, func(events int) error {
-		b.events += uint64(events) //nolint:gosec // a count
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return b.progress()
-	})
-	if err != nil {
-		return err
-	}
-	if err := b.aside(ctx, b.carried(), letters); err != nil {
-		return err
-	}
-	return r.all(ctx, func(block int) error {
-		return patiently(ctx, b.holds, func(ctx context.Context) error {
-			_, err := r.insert(ctx, b.db, chstore.Load{
-				Into: b.shadow(), Chunk: b.carried(), Attempt: int(b.h.Epoch())*attemptsPerEpoch + block, //nolint:gosec // small
-			})
-			return err
-		})
-	})
 }

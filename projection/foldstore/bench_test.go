@@ -31,14 +31,13 @@ func BenchmarkApply(b *testing.B) {
 								Stream: "s", ID: event.ID{Ms: uint64(n + 1)}, AggregateID: fmt.Sprint(a), Version: int64(n),
 								Payload: "what a state holds is about as long as this is, or a little longer",
 							}
-							if _, err := s.Apply(&e); err != nil {
+							if _, err := apply(s, &e); err != nil {
 								b.Fatal(err)
 							}
 							n++
 						}
 					}
 				}
-				s.ForgetChanged()
 				var memory runtime.MemStats
 				runtime.ReadMemStats(&memory)
 				b.ReportMetric(float64(memory.HeapSys)/(1<<20), "MiB")

@@ -1,27 +1,28 @@
 package foldstore
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"os"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
-// The keys on disk: one for the checkpoint, and the aggregates'.
+// The keys on disk: one for the checkpoint, the aggregates', and those of events that
+// could not be used.
 const (
 	checkpointPrefix = 0
 	statePrefix      = 1
+	refusedPrefix    = 2
 	formatVersion    = 1
 )
 
@@ -41,34 +42,48 @@ const (
 	memTableBytes = 8 << 20
 )
 
-// open opens the directory; one of another identity is emptied first.
+// open opens the directory; what is of another identity, or damaged, is removed: it
+// can be made again.
 func (s *Store) open() error {
 	disk, err := openDisk(s.opts.Dir)
 	if err != nil {
+		if pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) {
+			return s.empty("they are damaged: " + err.Error())
+		}
 		return err
 	}
-	s.disk = disk
-	kept, err := s.readCheckpoint()
-	if err != nil {
+	s.disk.Store(disk)
+	kept, err := s.readCheckpoint(disk)
+	switch {
+	case err != nil && !pebble.IsCorruptionError(err):
 		return errors.Join(err, s.Close())
-	}
-	if kept == nil || kept.Version != formatVersion || kept.Identity != s.opts.Identity {
-		if err := s.Close(); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(s.opts.Dir); err != nil {
-			return fmt.Errorf("empty the directory of states: %w", err)
-		}
-		return nil // it is made anew when it is needed
+	case err != nil:
+		return s.empty("they are damaged: " + err.Error())
+	case kept == nil:
+		return s.empty("they were never finished")
+	case kept.Version != formatVersion || kept.Identity != s.opts.Identity:
+		return s.empty("they are of another build: " + kept.Identity)
 	}
 	s.positions = kept.Positions
+	return s.countRefused(disk)
+}
+
+// empty removes the directory. It is made anew when it is needed.
+func (s *Store) empty(why string) error {
+	s.lost = why
+	if err := s.Close(); err != nil && !pebble.IsCorruptionError(err) {
+		return err
+	}
+	if err := os.RemoveAll(s.opts.Dir); err != nil {
+		return fmt.Errorf("empty the directory of states: %w", err)
+	}
 	return nil
 }
 
 func openDisk(dir string) (*pebble.DB, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
-	options := &pebble.Options{Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: 200, Logger: quiet{}}
+	options := &pebble.Options{FS: vfs.Default, Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: 200, Logger: quiet{}}
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most aggregates that are looked for are new
 	}
@@ -79,8 +94,8 @@ func openDisk(dir string) (*pebble.DB, error) {
 	return disk, nil
 }
 
-func (s *Store) readCheckpoint() (*checkpoint, error) {
-	text, closer, err := s.disk.Get(checkpointKey())
+func (s *Store) readCheckpoint(disk *pebble.DB) (*checkpoint, error) {
+	text, closer, err := disk.Get(checkpointKey())
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil //nolint:nilnil // there is none
 	}
@@ -92,27 +107,32 @@ func (s *Store) readCheckpoint() (*checkpoint, error) {
 	return &kept, err
 }
 
-// needDisk opens the directory, and says whose it is.
-func (s *Store) needDisk() error {
-	if s.disk != nil {
-		return nil
+// needDisk opens the directory, and says whose it is. The parts may ask at once.
+func (s *Store) needDisk() (*pebble.DB, error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	if disk := s.disk.Load(); disk != nil {
+		return disk, nil
 	}
 	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of states: %w", errors.Join(ErrBroken, err))
+		return nil, fmt.Errorf("make the directory of states: %w", errors.Join(ErrBroken, err))
 	}
 	disk, err := openDisk(s.opts.Dir)
 	if err != nil {
-		return errors.Join(ErrBroken, err)
+		return nil, errors.Join(ErrBroken, err)
 	}
-	s.disk = disk
-	return s.writeCheckpoint(s.positions)
+	if err := s.writeCheckpoint(disk, s.positions); err != nil {
+		return nil, errors.Join(err, disk.Close())
+	}
+	s.disk.Store(disk)
+	return disk, nil
 }
 
-func (s *Store) writeCheckpoint(positions map[string]projection.Position) error {
+func (s *Store) writeCheckpoint(disk *pebble.DB, positions map[string]projection.Position) error {
 	text, err := json.Marshal(checkpoint{formatVersion, s.opts.Identity, positions})
 	if err == nil {
 		// What was written before is in the log before it, and durable with it.
-		err = s.disk.Set(checkpointKey(), text, pebble.Sync)
+		err = disk.Set(checkpointKey(), text, pebble.Sync)
 	}
 	if err != nil {
 		return fmt.Errorf("write the checkpoint of a fold: %w", errors.Join(ErrBroken, err))
@@ -120,77 +140,54 @@ func (s *Store) writeCheckpoint(positions map[string]projection.Position) error 
 	return nil
 }
 
-// Checkpoint makes what was applied durable, together with the positions up to
-// which that is. It returns when both are on disk.
+// Checkpoint makes what was applied to all parts durable, together with the positions
+// up to which that is. It returns when both are on disk.
 func (s *Store) Checkpoint(positions map[string]projection.Position) error {
-	if err := s.flushAll(); err != nil {
+	disk, err := s.flushAll()
+	if err != nil {
 		return err
 	}
-	if err := s.writeCheckpoint(positions); err != nil {
+	if err := s.writeCheckpoint(disk, positions); err != nil {
 		return err
 	}
 	s.positions = maps.Clone(positions)
 	return nil
 }
 
-func (s *Store) flushAll() error {
-	if err := s.needDisk(); err != nil {
-		return err
-	}
-	return errors.Join(s.flush(s.old), s.flush(s.young))
-}
-
-// maxBatch bounds the bytes that are written to disk at once.
-const maxBatch = 1 << 20
-
-// flush writes what was changed of some states.
-func (s *Store) flush(entries map[string]*entry) (err error) {
-	if err := s.needDisk(); err != nil {
-		return err
-	}
-	batch := s.disk.NewBatch()
-	defer func() { err = errors.Join(err, batch.Close()) }()
-	for key, held := range entries {
-		if !held.dirty {
-			continue
-		}
-		if s.buffer, err = s.encode(s.buffer[:0], held); err != nil {
-			return broken("encode", key, err)
-		}
-		if err := batch.Set(stateKey(key), s.buffer, nil); err != nil {
-			return broken("write", key, err)
-		}
-		held.dirty = false
-		if batch.Len() > maxBatch {
-			if err := batch.Commit(pebble.NoSync); err != nil {
-				return broken("write", key, err)
-			}
-			batch.Reset()
-		}
-	}
-	if err := batch.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("write the states of a fold: %w", errors.Join(ErrBroken, err))
-	}
-	return nil
-}
-
-// encode appends a state: how many streams it has seen, each with its name and
-// position, and the state itself.
-func (s *Store) encode(to []byte, held *entry) ([]byte, error) {
-	text, err := s.folder.Encode(held.state)
+func (s *Store) flushAll() (*pebble.DB, error) {
+	disk, err := s.needDisk()
 	if err != nil {
 		return nil, err
 	}
-	s.meanBytes += (int64(len(text)) - s.meanBytes) / 16
-	to = binary.AppendUvarint(to, uint64(len(held.seen)))
-	for _, p := range held.seen {
-		to = binary.AppendUvarint(to, uint64(len(p.stream)))
-		to = append(to, p.stream...)
-		to = binary.AppendVarint(to, int64(p.at.Incarnation))
-		to = binary.AppendUvarint(to, p.at.ID.Ms)
-		to = binary.AppendUvarint(to, p.at.ID.Seq)
+	var group errgroup.Group
+	for _, p := range s.parts {
+		group.Go(func() error { return errors.Join(p.flush(p.old), p.flush(p.young)) })
 	}
-	return append(to, text...), nil
+	return disk, group.Wait()
+}
+
+// encode puts a state into the part's buffer: how many streams it has seen, each with
+// its name and position, and the state itself.
+func (p *Part) encode(held *entry) error {
+	text, err := p.store.folder.Encode(held.state)
+	if err != nil {
+		return err
+	}
+	p.meanBytes += (int64(len(text)) - p.meanBytes) / 16
+	to := binary.AppendUvarint(p.buffer[:0], uint64(len(held.seen)))
+	for _, at := range held.seen {
+		to = appendPlace(to, at.stream, at.at)
+	}
+	p.buffer = append(to, text...)
+	return nil
+}
+
+func appendPlace(to []byte, stream string, at projection.Position) []byte {
+	to = binary.AppendUvarint(to, uint64(len(stream)))
+	to = append(to, stream...)
+	to = binary.AppendVarint(to, int64(at.Incarnation))
+	to = binary.AppendUvarint(to, at.ID.Ms)
+	return binary.AppendUvarint(to, at.ID.Seq)
 }
 
 // decode reads what encode wrote.
@@ -250,90 +247,6 @@ func (r *recordReader) bytes(n uint64) []byte {
 	b := r.rest[:n]
 	r.rest = r.rest[n:]
 	return b
-}
-
-// Aggregate is what a fold made of one.
-type Aggregate struct {
-	Key  string
-	Rows []projection.Row
-	// Err says why there are no rows of it.
-	Err error
-}
-
-// All gives all aggregates in the order of their keys. Nothing may be applied
-// meanwhile.
-func (s *Store) All(ctx context.Context) iter.Seq2[Aggregate, error] {
-	return func(yield func(Aggregate, error) bool) {
-		if s.disk == nil {
-			s.allInMemory(ctx, yield)
-			return
-		}
-		if err := s.allOnDisk(ctx, yield); err != nil {
-			yield(Aggregate{}, err)
-		}
-	}
-}
-
-func (s *Store) allInMemory(ctx context.Context, yield func(Aggregate, error) bool) {
-	keys := slices.AppendSeq(slices.Collect(maps.Keys(s.old)), maps.Keys(s.young))
-	slices.Sort(keys)
-	for _, key := range keys {
-		held := s.young[key]
-		if held == nil {
-			held = s.old[key]
-		}
-		if ctx.Err() != nil {
-			yield(Aggregate{}, context.Cause(ctx))
-			return
-		}
-		if !s.yield(key, held, yield) {
-			return
-		}
-	}
-}
-
-// yield gives an aggregate, if any event was applied to it.
-func (s *Store) yield(key string, held *entry, yield func(Aggregate, error) bool) bool {
-	if len(held.seen) == 0 {
-		return true
-	}
-	rows, err := s.folder.Rows(key, held.state)
-	return yield(Aggregate{key, rows, err}, nil)
-}
-
-func (s *Store) allOnDisk(ctx context.Context, yield func(Aggregate, error) bool) (err error) {
-	if err := s.flushAll(); err != nil {
-		return err
-	}
-	states, err := s.disk.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{statePrefix}, UpperBound: []byte{statePrefix + 1}})
-	if err != nil {
-		return fmt.Errorf("read the states of a fold: %w", err)
-	}
-	defer func() { err = errors.Join(err, states.Close()) }()
-	for ok := states.First(); ok; ok = states.Next() {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		key := keyOfState(states.Key())
-		held, err := s.decode(key, states.Value())
-		if err != nil {
-			return err
-		}
-		if !s.yield(key, held, yield) {
-			return nil
-		}
-	}
-	return states.Error()
-}
-
-// Partition gives one of n parts to an aggregate, always the same.
-func Partition(key string, n int) int {
-	hash := uint64(14695981039346656037) // FNV-1a
-	for i := range len(key) {
-		hash = (hash ^ uint64(key[i])) * 1099511628211
-	}
-	hash ^= hash >> 32 // its lower bits alone are poor
-	return int(hash % uint64(n))
 }
 
 // quiet is a logger for what is also returned as an error.
