@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -196,32 +197,10 @@ func (r *eventsRun) check() (err error) {
 
 // streams gives those of the archive and, when following, those in Redis.
 func (r *eventsRun) streams(ctx context.Context) ([]string, error) {
-	names, err := archivedStreams(ctx, r.arch, r.spec.patterns)
 	if r.client == nil {
-		return names, err
+		return archivedStreams(ctx, r.arch, r.spec.patterns)
 	}
-	if err != nil {
-		if !errors.Is(err, redisstream.ErrNoStream) {
-			return nil, err
-		}
-		names = nil
-		for name, err := range r.arch.Streams(ctx) {
-			if err != nil {
-				return nil, err
-			}
-			if redisstream.Selected(name, r.spec.patterns, nil) {
-				names = append(names, name)
-			}
-		}
-	}
-	for name, err := range r.client.Discover(ctx, r.spec.patterns, nil) {
-		if err != nil {
-			return nil, fmt.Errorf("list the streams in Redis: %w", err)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return archiver.Streams(ctx, r.client, r.arch, r.spec.patterns, nil)
 }
 
 // run reads every stream to its end and then, following, goes round for what

@@ -147,8 +147,8 @@ func (a *app) digest(d *projection.Definition) (string, error) {
 		return digest, err
 	}
 	upcasters, err := a.upcasters(a.cfg.Replay.Upcasters)
-	if err != nil || upcasters == nil {
-		return digest, err
+	if err != nil {
+		return "", err
 	}
 	return digest + "+" + upcasters.Digest(), nil
 }

@@ -49,12 +49,8 @@ func (a *app) project(ctx context.Context, opts rebuild.ProjectorOptions) (err e
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	registry := telemetry.NewRegistry(a.build())
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	opts.Worker, opts.Registerer = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6]), registry
-	p, err := r.svc.Projector(opts)
+	opts.Worker, opts.Registerer = workerName(), registry
+	p, err := r.rebuilds.Projector(opts)
 	if err != nil {
 		return err
 	}
@@ -66,4 +62,13 @@ func (a *app) project(ctx context.Context, opts rebuild.ProjectorOptions) (err e
 		a.logger.Info("stopped; projections are given back")
 		return nil
 	})
+}
+
+// workerName names this process; it is another one in every process.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
 }

@@ -3,20 +3,13 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/reservoirhq/reservoir/archive"
-	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
-	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
-	"github.com/reservoirhq/reservoir/redisstream"
 )
 
 const rebuildHelp = `Build a projection's table anew from the archive, beside the live one and without pausing it, and swap it in at an exact position.
@@ -60,85 +53,9 @@ func newRebuildCmd(app *app) *cobra.Command {
 	return cmd
 }
 
-// rebuilds is what the commands of rebuilds and the projector work with.
-type rebuilds struct {
-	svc    *rebuild.Service
-	jobs   *jobs.Store
-	db     *chstore.Store
-	client *redisstream.Client // nil: none is configured
-}
-
-func (r *rebuilds) close() error {
-	var errs []error
-	if r.db != nil {
-		errs = append(errs, r.db.Close())
-	}
-	if r.client != nil {
-		errs = append(errs, r.client.Close())
-	}
-	return errors.Join(errs...)
-}
-
 // openRebuilds opens what rebuilds need; its caller closes it.
-func (a *app) openRebuilds(ctx context.Context) (_ *rebuilds, err error) {
-	r := &rebuilds{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.close())
-		}
-	}()
-	if _, err := a.loadProjections(); err != nil {
-		return nil, err
-	}
-	var store objectstore.Store
-	if r.jobs, store, err = a.openJobs(ctx); err != nil {
-		return nil, err
-	}
-	arch, err := archive.Open(ctx, store, a.archiveOptions())
-	if err != nil {
-		return nil, err
-	}
-	if err := objectstore.Probe(ctx, store); err != nil {
-		return nil, fmt.Errorf("probe the object store: %w", err)
-	}
-	if r.db, err = a.connectClickHouse(ctx); err != nil {
-		return nil, err
-	}
-	if r.client, err = a.connectRedis(ctx); err != nil {
-		return nil, err
-	}
-	upcasters, err := a.upcasters(a.cfg.Replay.Upcasters)
-	if err != nil {
-		return nil, err
-	}
-	pushdown, err := a.pushdown()
-	if err != nil {
-		return nil, err
-	}
-	r.svc, err = rebuild.New(rebuild.Options{
-		Archive: arch, Objects: store, Jobs: r.jobs, ClickHouse: r.db, Redis: r.client, Upcasters: upcasters,
-		Definitions: func() (*projection.Set, error) { return a.loadProjections() },
-		Pushdown:    pushdown, Mapping: a.cfg.Envelope, StateDir: a.stateDir(), Logger: a.logger,
-	})
-	return r, err
-}
-
-// stateDir is where the states of folds are.
-func (a *app) stateDir() string {
-	if dir := a.cfg.Projections.State; dir != "" {
-		return dir
-	}
-	return filepath.Join(os.TempDir(), "reservoir-folds")
-}
-
-// pushdown says how ClickHouse itself reads the archive: on S3, with keys that it may
-// have. What lies in a directory goes through this process.
-func (a *app) pushdown() (rebuild.Pushdown, error) {
-	s3, prefix, err := a.archiveAtClickHouse()
-	if err != nil || s3 == nil {
-		return rebuild.Pushdown{}, err
-	}
-	return rebuild.Pushdown{S3: s3, Prefix: prefix}, nil
+func (a *app) openRebuilds(ctx context.Context) (*services, error) {
+	return a.openServices(ctx, servicesSpec{redis: true, probe: true, rebuilds: true})
 }
 
 // refusedRebuild makes the mistakes of a request those of the command line.

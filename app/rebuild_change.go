@@ -92,7 +92,7 @@ one is. That one is kept in turn.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
-			doc, err := r.svc.Rollback(cmd.Context(), args[0], app.user())
+			doc, err := r.rebuilds.Rollback(cmd.Context(), args[0], app.user())
 			if err != nil {
 				return refusedRebuild(err)
 			}

@@ -60,12 +60,12 @@ func (f *rebuildFlags) read(projectionName string) (rebuild.Spec, error) {
 	return s, nil
 }
 
-func (f *rebuildFlags) create(ctx context.Context, a *app, r *rebuilds, name string, paused bool) (*jobs.Job, error) {
+func (f *rebuildFlags) create(ctx context.Context, a *app, r *services, name string, paused bool) (*jobs.Job, error) {
 	spec, err := f.read(name)
 	if err != nil {
 		return nil, err
 	}
-	job, err := r.svc.Create(ctx, spec, rebuild.CreateOptions{Name: f.name, Reason: f.reason, By: a.user(), IdempotencyKey: f.key, Paused: paused})
+	job, err := r.rebuilds.Create(ctx, spec, rebuild.CreateOptions{Name: f.name, Reason: f.reason, By: a.user(), IdempotencyKey: f.key, Paused: paused})
 	return job, refusedRebuild(err)
 }
 
@@ -139,12 +139,12 @@ The first SIGINT or SIGTERM pauses it. Exit status: 0 succeeded; 1 paused (it ma
 
 // runRebuild runs a rebuild in this process until it ends. When ctx ends the rebuild is
 // paused.
-func (a *app) runRebuild(ctx context.Context, r *rebuilds, id string, asJSON bool) error {
+func (a *app) runRebuild(ctx context.Context, r *services, id string, asJSON bool) error {
 	fmt.Fprintf(a.stderr, "rebuild %s\n", id)
 	display := a.newReplayDisplay()
 	defer display.close()
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
-		Engines:  map[string]jobs.Engine{rebuild.Kind: r.svc.Engine()},
+		Engines:  map[string]jobs.Engine{rebuild.Kind: r.rebuilds.Engine()},
 		LeaseTTL: a.cfg.Jobs.LeaseTTL.D(), Poll: min(a.cfg.Jobs.Poll.D(), runPoll), PerTarget: a.cfg.Jobs.PerTarget,
 		Reported: func(j jobs.Job) { display.show(&j) }, Logger: display.logger,
 	})
@@ -185,7 +185,7 @@ func newRebuildDryRunCmd(app *app) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
-			result, err := r.svc.DryRun(cmd.Context(), args[0], opts)
+			result, err := r.rebuilds.DryRun(cmd.Context(), args[0], opts)
 			if err != nil {
 				return refusedRebuild(err)
 			}

@@ -1,21 +1,15 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/reservoirhq/reservoir/archive"
-	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/internal/remedy"
-	"github.com/reservoirhq/reservoir/jobs"
-	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/redisstream"
 	"github.com/reservoirhq/reservoir/replay"
 	"github.com/reservoirhq/reservoir/replay/sink"
@@ -54,83 +48,6 @@ func newReplayCmd(app *app) *cobra.Command {
 	cmd.AddCommand(newReplayChangeCmds(app)...)
 	cmd.AddCommand(newDeadLettersCmd(app))
 	return cmd
-}
-
-// replays is what the commands of replays work with.
-type replays struct {
-	svc    *replay.Service
-	jobs   *jobs.Store
-	client *redisstream.Client // nil: none was asked for
-}
-
-// close ends the connection to Redis.
-func (r *replays) close() error {
-	if r.client == nil {
-		return nil
-	}
-	return r.client.Close()
-}
-
-// replaysSpec says how replays are used.
-type replaysSpec struct {
-	redis bool // connect to the configured Redis
-	probe bool // refuse a store whose conditional writes do not hold
-	here  bool // the replay runs in this process: files may be anywhere, and standard output is a sink
-}
-
-// openJobs opens the configured store's jobs.
-func (a *app) openJobs(ctx context.Context) (*jobs.Store, objectstore.Store, error) {
-	store, err := a.openStore(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return jobs.NewStore(store, jobs.StoreOptions{KeepFailed: keepFailed(a.cfg.Jobs.KeepFailed), Logger: a.logger}), store, nil
-}
-
-// keepFailed gives jobs.StoreOptions.KeepFailed, of which 0 is the default and not
-// at once.
-func keepFailed(configured config.Duration) time.Duration {
-	if configured == 0 {
-		return -1
-	}
-	return configured.D()
-}
-
-// openReplays opens what replays need; its caller closes it.
-func (a *app) openReplays(ctx context.Context, spec replaysSpec) (_ *replays, err error) {
-	r := &replays{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.close())
-		}
-	}()
-	var store objectstore.Store
-	if r.jobs, store, err = a.openJobs(ctx); err != nil {
-		return nil, err
-	}
-	arch, err := archive.Open(ctx, store, a.archiveOptions())
-	if err != nil {
-		return nil, err
-	}
-	if spec.probe {
-		if err := objectstore.Probe(ctx, store); err != nil {
-			return nil, fmt.Errorf("probe the object store: %w", err)
-		}
-	}
-	upcasters, err := a.upcasters(a.cfg.Replay.Upcasters)
-	if err != nil {
-		return nil, err
-	}
-	if spec.redis {
-		if r.client, err = a.connectRedis(ctx); err != nil {
-			return nil, err
-		}
-	}
-	r.svc, err = replay.New(replay.Options{
-		Archive: arch, Jobs: r.jobs, Sinks: a.sinks(r.client, spec.here), Redis: r.client,
-		Upcasters: upcasters, Mapping: a.cfg.Envelope, Logger: a.logger,
-	})
-	return r, err
 }
 
 // sinks gives the kinds of sinks there are. client may be nil.

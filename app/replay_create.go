@@ -44,16 +44,16 @@ func (c *creation) options(a *app, paused bool) replay.CreateOptions {
 }
 
 // open reads the flags and opens what they need. The caller closes it.
-func (c *creation) open(ctx context.Context, a *app, cmd *cobra.Command, here bool) (*replays, replay.Spec, error) {
+func (c *creation) open(ctx context.Context, a *app, cmd *cobra.Command, here bool) (*services, replay.Spec, error) {
 	spec, err := c.read(a, cmd)
 	if err != nil {
 		return nil, spec, err
 	}
-	r, err := a.openReplays(ctx, replaysSpec{redis: c.redisTarget() || needsRedis(&spec), probe: !c.dryRun, here: here})
+	r, err := a.openServices(ctx, servicesSpec{redis: c.redisTarget() || needsRedis(&spec), probe: !c.dryRun, here: here})
 	if err != nil {
 		return nil, spec, err
 	}
-	if err := c.target(r.svc, &spec); err != nil {
+	if err := c.target(r.replays, &spec); err != nil {
 		return nil, spec, errors.Join(err, r.close())
 	}
 	return r, spec, nil
@@ -76,13 +76,13 @@ func newReplayCreateCmd(app *app) *cobra.Command {
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
 			if c.dryRun {
-				return app.estimate(ctx, r.svc, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
+				return app.estimate(ctx, r.replays, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
 			}
-			job, err := r.svc.Create(ctx, spec, c.options(app, paused))
+			job, err := r.replays.Create(ctx, spec, c.options(app, paused))
 			if err != nil {
 				return refused(err)
 			}
-			app.warnOfPlan(ctx, r.svc, job.ID)
+			app.warnOfPlan(ctx, r.replays, job.ID)
 			if watch {
 				fmt.Fprintf(app.stderr, "replay %s\n", job.ID)
 				return app.watchReplay(ctx, r.jobs, job.ID, c.asJSON)

@@ -38,7 +38,7 @@ func newReplayEstimateCmd(app *app) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
-			return app.estimate(cmd.Context(), r.svc, spec, opts, c.asJSON)
+			return app.estimate(cmd.Context(), r.replays, spec, opts, c.asJSON)
 		},
 	}
 	c.replayFlags.register(cmd.Flags())

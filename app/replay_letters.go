@@ -52,11 +52,11 @@ func newDeadLettersListCmd(app *app) *cobra.Command {
 		Short: "List the dead letters of a replay, in its order",
 		Args:  oneReplay,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := app.openReplays(cmd.Context(), replaysSpec{})
+			r, err := app.openServices(cmd.Context(), servicesSpec{})
 			if err != nil {
 				return err
 			}
-			return app.listLetters(cmd.Context(), r.svc, args[0], after, limit, asJSON)
+			return app.listLetters(cmd.Context(), r.replays, args[0], after, limit, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&after, "after", "", "go on after the letter with this `key`")
@@ -110,11 +110,11 @@ func newDeadLettersShowCmd(app *app) *cobra.Command {
 			return replayAndKeys(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := app.openReplays(cmd.Context(), replaysSpec{})
+			r, err := app.openServices(cmd.Context(), servicesSpec{})
 			if err != nil {
 				return err
 			}
-			d, err := r.svc.DeadLetter(cmd.Context(), args[0], args[1])
+			d, err := r.replays.DeadLetter(cmd.Context(), args[0], args[1])
 			if err != nil {
 				return withListRemedy(err)
 			}
@@ -144,12 +144,12 @@ func newDeadLettersRetryCmd(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := app.openReplays(ctx, replaysSpec{redis: needsRedis(spec), probe: true, here: here})
+			r, err := app.openServices(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: here})
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
-			made, err := r.svc.RetryDeadLetters(ctx, job.ID, args[1:], c.options(app, here))
+			made, err := r.replays.RetryDeadLetters(ctx, job.ID, args[1:], c.options(app, here))
 			switch {
 			case err != nil:
 				return refused(err)
@@ -181,11 +181,11 @@ func newDeadLettersPurgeCmd(app *app) *cobra.Command {
 			if all == (len(args) > 1) {
 				return usagef("which dead letters? Give their keys, or --all")
 			}
-			r, err := app.openReplays(cmd.Context(), replaysSpec{})
+			r, err := app.openServices(cmd.Context(), servicesSpec{})
 			if err != nil {
 				return err
 			}
-			n, err := r.svc.PurgeDeadLetters(cmd.Context(), args[0], args[1:])
+			n, err := r.replays.PurgeDeadLetters(cmd.Context(), args[0], args[1:])
 			if err != nil {
 				return withListRemedy(err)
 			}

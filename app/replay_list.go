@@ -136,7 +136,7 @@ func newReplayShowCmd(app *app) *cobra.Command {
 		Example: "  reservoir replay show 01KAJ4M5N6P7Q8R9S0T1V2W3X4",
 		Args:    oneReplay,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := app.openReplays(cmd.Context(), replaysSpec{})
+			r, err := app.openServices(cmd.Context(), servicesSpec{})
 			if err != nil {
 				return err
 			}
@@ -144,7 +144,7 @@ func newReplayShowCmd(app *app) *cobra.Command {
 			if err != nil {
 				return withListRemedy(err)
 			}
-			plan, err := r.svc.Plan(cmd.Context(), job.ID)
+			plan, err := r.replays.Plan(cmd.Context(), job.ID)
 			if err != nil {
 				return err
 			}

@@ -82,16 +82,16 @@ func (a *app) createAndRun(ctx context.Context, cmd *cobra.Command, c *creation)
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if c.dryRun {
-		return a.estimate(ctx, r.svc, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
+		return a.estimate(ctx, r.replays, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
 	}
 	if spec.Sink.Type == "stdout" && c.asJSON {
 		return usagef("--json prints the replay on standard output, where the events go: choose another target, or leave it out")
 	}
-	job, err := r.svc.Create(ctx, spec, c.options(a, true))
+	job, err := r.replays.Create(ctx, spec, c.options(a, true))
 	if err != nil {
 		return refused(err)
 	}
-	a.warnOfPlan(ctx, r.svc, job.ID)
+	a.warnOfPlan(ctx, r.replays, job.ID)
 	return a.runReplay(ctx, r, job, &spec, c.asJSON)
 }
 
@@ -109,7 +109,7 @@ func (a *app) continueReplay(ctx context.Context, id string, asJSON bool) (err e
 	if err != nil {
 		return err
 	}
-	r, err := a.openReplays(ctx, replaysSpec{redis: needsRedis(spec), probe: true, here: true})
+	r, err := a.openServices(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
 	if err != nil {
 		return err
 	}
@@ -119,12 +119,12 @@ func (a *app) continueReplay(ctx context.Context, id string, asJSON bool) (err e
 
 // runReplay runs a replay in this process until it ends. When ctx ends the
 // replay is paused.
-func (a *app) runReplay(ctx context.Context, r *replays, job *jobs.Job, spec *replay.Spec, asJSON bool) error {
+func (a *app) runReplay(ctx context.Context, r *services, job *jobs.Job, spec *replay.Spec, asJSON bool) error {
 	fmt.Fprintf(a.stderr, "replay %s\n", job.ID)
 	display := a.newReplayDisplay()
 	defer display.close()
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
-		Engines:  map[string]jobs.Engine{replay.Kind: r.svc.Engine()},
+		Engines:  map[string]jobs.Engine{replay.Kind: r.replays.Engine()},
 		LeaseTTL: a.cfg.Jobs.LeaseTTL.D(), Poll: min(a.cfg.Jobs.Poll.D(), runPoll), PerTarget: a.cfg.Jobs.PerTarget,
 		Reported: func(j jobs.Job) { display.show(&j) }, Logger: display.logger,
 	})

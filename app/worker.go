@@ -6,9 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/reservoirhq/reservoir/jobs"
-	"github.com/reservoirhq/reservoir/rebuild"
-	"github.com/reservoirhq/reservoir/replay"
 	"github.com/reservoirhq/reservoir/telemetry"
 )
 
@@ -38,32 +35,18 @@ func newWorkerCmd(app *app) *cobra.Command {
 
 // work runs jobs until ctx ends.
 func (a *app) work(ctx context.Context) (err error) {
-	r, err := a.openReplays(ctx, replaysSpec{redis: true, probe: true})
+	s, err := a.openServices(ctx, servicesSpec{redis: true, probe: true, rebuilds: a.hasRebuilds()})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	engines := map[string]jobs.Engine{replay.Kind: r.svc.Engine()}
-	if !a.cfg.ClickHouse.URL.IsZero() && a.cfg.Projections.Dir != "" {
-		b, openErr := a.openRebuilds(ctx)
-		if openErr != nil {
-			return openErr
-		}
-		defer func() { err = errors.Join(err, b.close()) }()
-		engines[rebuild.Kind] = b.svc.Engine()
-	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	registry := telemetry.NewRegistry(a.build())
-	c := a.cfg.Jobs
-	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
-		Engines:     engines,
-		Concurrency: c.Concurrency, PerTarget: c.PerTarget, LeaseTTL: c.LeaseTTL.D(), Poll: c.Poll.D(),
-		Logger: a.logger, Registerer: registry,
-	})
+	runner, err := a.newRunner(s, registry)
 	if err != nil {
 		return err
 	}
 	return a.withMetrics(ctx, registry, func(ctx context.Context) error {
-		a.logger.Info("working", "concurrency", c.Concurrency, "per_target", c.PerTarget)
+		a.logger.Info("working", "concurrency", a.cfg.Jobs.Concurrency, "per_target", a.cfg.Jobs.PerTarget)
 		if err := runner.Run(ctx); err != nil {
 			return err
 		}

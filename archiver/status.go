@@ -67,6 +67,9 @@ type Gap struct {
 // StatusSpec says what to look at.
 type StatusSpec struct {
 	Include, Exclude []string // as in Options; no Include means all
+	// Streams, if not nil, are the streams to look at, by name, whatever Include and
+	// Exclude say. What is nowhere is left out.
+	Streams []string
 	// Gaps asks for every single loss, not only for their number.
 	Gaps bool
 	// Now is the time that ages are counted from; default time.Now.
@@ -85,10 +88,13 @@ func Statuses(ctx context.Context, redis *redisstream.Client, arch *archive.Arch
 	}
 	return func(yield func(Status, error) bool) {
 		s := surveyor{redis, arch, spec}
-		names, err := s.names(ctx)
-		if err != nil {
-			yield(Status{}, err)
-			return
+		names := spec.Streams
+		if names == nil {
+			var err error
+			if names, err = Streams(ctx, redis, arch, spec.Include, spec.Exclude); err != nil {
+				yield(Status{}, err)
+				return
+			}
 		}
 		for chunk := range slices.Chunk(names, statusChunk) {
 			statuses, err := s.look(ctx, chunk)
@@ -111,18 +117,20 @@ type surveyor struct {
 	spec  StatusSpec
 }
 
-func (s *surveyor) names(ctx context.Context) ([]string, error) {
+// Streams gives the names of the streams that are in the archive or, unless redis is
+// nil, in Redis, and that include selects and exclude does not, ordered.
+func Streams(ctx context.Context, redis *redisstream.Client, arch *archive.Archive, include, exclude []string) ([]string, error) {
 	var names []string
-	for name, err := range s.arch.Streams(ctx) {
+	for name, err := range arch.Streams(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("list the streams of the archive: %w", err)
 		}
-		if redisstream.Selected(name, s.spec.Include, s.spec.Exclude) {
+		if redisstream.Selected(name, include, exclude) {
 			names = append(names, name)
 		}
 	}
-	if s.redis != nil {
-		for name, err := range s.redis.Discover(ctx, s.spec.Include, s.spec.Exclude) {
+	if redis != nil {
+		for name, err := range redis.Discover(ctx, include, exclude) {
 			if err != nil {
 				return nil, fmt.Errorf("list the streams in Redis: %w", err)
 			}

@@ -9,7 +9,18 @@ import (
 	"strings"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/rebuild"
 )
+
+// pushdown says how ClickHouse itself reads the archive for rebuilds: on S3, with keys
+// that it may have. What lies in a directory goes through this process.
+func (a *app) pushdown() (rebuild.Pushdown, error) {
+	s3, prefix, err := a.archiveAtClickHouse()
+	if err != nil || s3 == nil {
+		return rebuild.Pushdown{}, err
+	}
+	return rebuild.Pushdown{S3: s3, Prefix: prefix}, nil
+}
 
 // archiveAtClickHouse gives where ClickHouse finds the archive: a bucket and the prefix
 // in it, or no bucket and a directory. Without keys in the configuration or in the AWS
