@@ -2,8 +2,10 @@ package chstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
@@ -13,42 +15,121 @@ import (
 // its name, or its columns were changed.
 var ErrChangedByHand = errors.New("table was changed by hand")
 
-// Exchange makes the table that bears the mark want the one that is called live, and
-// leaves the one that was live under the name of the other. It looks first: where live
-// bears the mark already it does nothing, so it may be issued again after any error (a
-// statement of a dead process is to be killed before). Where there is no live table,
-// the other is renamed and leaves no name behind.
+// Of names the table of a generation while it is not live.
+func (t Table) Of(generation int) Table {
+	return Table{Database: t.Database, Name: t.Name + "__g" + number(uint64(generation))} //nolint:gosec // from 1
+}
+
+// Exchange makes the table that bears the mark want, whatever its name is, the one that
+// is called live, in an instant, and gives the one that was live the name of its own
+// generation (Table.Of). It looks first: where live bears the mark already, nothing is
+// exchanged, so it may be issued again after any error. Where there is no live table, the
+// other is renamed.
 //
-// expect is the mark that the live table bears now. A live table with another mark,
-// or none, is ErrChangedByHand; a shadow that does not bear want too. On a cluster it
-// returns when every server has exchanged its tables, or ErrMixed.
-func (s *Store) Exchange(ctx context.Context, live, shadow Table, want, expect Mark) error {
+// EXCHANGE TABLES issued twice exchanges back, and whoever issued it may be stopped
+// just before and go on much later. So the table is first given a name that nobody else
+// knows, and the statement names that one: when another process has taken over, or the
+// exchange was made, the name is gone, and a late statement fails.
+//
+// expect is the mark that the live table bears now. A live table with another mark, or
+// none, is ErrChangedByHand. On a cluster it returns when every server has exchanged its
+// tables, or ErrMixed.
+func (s *Store) Exchange(ctx context.Context, live Table, want, expect Mark) error {
 	now, err := s.markOf(ctx, live)
 	if err != nil {
 		return err
 	}
-	if now != nil && *now == want {
-		return s.everywhere(ctx, live, want)
+	if now == nil || *now != want {
+		if err := s.exchange(ctx, live, want, expect); err != nil {
+			return err
+		}
 	}
-	next, err := s.markOf(ctx, shadow)
-	switch {
-	case err != nil:
+	if err := s.everywhere(ctx, live, want); err != nil {
 		return err
-	case next == nil:
-		return fmt.Errorf("make %s live: %s: %w", want, shadow.Name, ErrNoTable)
-	case *next != want:
-		return changed(fmt.Errorf("make %s live: %s is %s: %w", want, shadow.Name, next, ErrChangedByHand))
-	case now == nil:
-		err = s.exec(ctx, &statement{what: "exchange", doing: "rename " + shadow.Name + " to " + live.Name, text: s.renameText(shadow, live)})
-	case *now != expect:
-		return changed(fmt.Errorf("make %s live: %s is %s and not %s: %w", want, live.Name, now, expect, ErrChangedByHand))
-	default:
-		err = s.exec(ctx, &statement{what: "exchange", doing: "exchange " + shadow.Name + " and " + live.Name, text: s.exchangeText(shadow, live)})
 	}
+	return s.Aside(ctx, live, expect)
+}
+
+func (s *Store) exchange(ctx context.Context, live Table, want, expect Mark) error {
+	next, err := s.fence(ctx, live, want)
 	if err != nil {
 		return err
 	}
-	return s.everywhere(ctx, live, want)
+	// From here on no statement of anyone before has an effect; until here it might have.
+	now, err := s.markOf(ctx, live)
+	if err != nil {
+		return err
+	}
+	switch {
+	case now == nil:
+		return s.exec(ctx, &statement{what: "exchange", doing: "rename " + next.Name + " to " + live.Name, text: s.renameText(next, live)})
+	case *now == want:
+		return nil
+	case *now != expect || now.IsZero():
+		return changed(fmt.Errorf("make %s live: %s is %s and not %s: %w", want, live.Name, now, expect, ErrChangedByHand))
+	}
+	return s.exec(ctx, &statement{what: "exchange", doing: "exchange " + next.Name + " and " + live.Name, text: s.exchangeText(next, live)})
+}
+
+// fence gives the table that bears a mark a name that only this call knows.
+func (s *Store) fence(ctx context.Context, live Table, mark Mark) (Table, error) {
+	table, err := s.Bearing(ctx, live.Database, mark)
+	if err != nil || table == live {
+		return table, err
+	}
+	once := live.Of(mark.Generation)
+	once.Name += "__" + strings.ToLower(rand.Text()[:12])
+	return once, s.exec(ctx, &statement{what: "exchange", doing: "rename " + table.Name, text: s.renameText(table, once)})
+}
+
+// Aside gives the table that bears a mark the name of its generation, if it has
+// neither that nor the name of live, and that is free.
+func (s *Store) Aside(ctx context.Context, live Table, mark Mark) error {
+	if mark.IsZero() {
+		return nil
+	}
+	table, err := s.Bearing(ctx, live.Database, mark)
+	if errors.Is(err, ErrNoTable) {
+		return nil
+	}
+	if err != nil || table == live || table.Name == live.Of(mark.Generation).Name {
+		return err
+	}
+	return s.rename(ctx, table, live.Of(mark.Generation))
+}
+
+// Park takes the name live from the table that bears a mark, and gives it the name of its
+// generation. Where another table is live, or none, nothing happens.
+func (s *Store) Park(ctx context.Context, live Table, mark Mark) error {
+	now, err := s.markOf(ctx, live)
+	if err != nil || now == nil || *now != mark {
+		return err
+	}
+	return s.rename(ctx, live, live.Of(mark.Generation))
+}
+
+// rename leaves a table its name where the other one is taken.
+func (s *Store) rename(ctx context.Context, from, to Table) error {
+	err := s.exec(ctx, &statement{what: "exchange", doing: "rename " + from.Name + " to " + to.Name, text: s.renameText(from, to)})
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// Bearing returns the table of a database (of the connection, if "") that bears a mark,
+// whatever its name is; without one the error is ErrNoTable.
+func (s *Store) Bearing(ctx context.Context, database string, mark Mark) (Table, error) {
+	tables, err := s.Marked(ctx, database, mark.Projection)
+	if err != nil {
+		return Table{}, err
+	}
+	for _, t := range tables {
+		if t.Mark == mark {
+			return t.Table, nil
+		}
+	}
+	return Table{}, fmt.Errorf("the table of %s: %w", mark, ErrNoTable)
 }
 
 // everywhere waits until all servers of a cluster agree.

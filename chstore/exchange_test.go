@@ -40,38 +40,104 @@ func TestExchange(t *testing.T) {
 	store, _ := connect(t, chstore.Config{})
 	ctx := t.Context()
 	orders := store.Table("orders")
-	first, second := filled(t, store, "orders__g1", generation(1), 10), filled(t, store, "orders__g2", generation(2), 20)
+	filled(t, store, "orders__g1", generation(1), 10)
+	filled(t, store, "anywhere", generation(2), 20)
 	for range 2 { // the second time there is nothing left to do
-		if err := store.Exchange(ctx, orders, first, generation(1), chstore.Mark{}); err != nil {
+		if err := store.Exchange(ctx, orders, generation(1), chstore.Mark{}); err != nil {
 			t.Fatal(err)
 		}
 		live(t, store, orders, generation(1))
 	}
 	for range 2 {
-		if err := store.Exchange(ctx, orders, second, generation(2), generation(1)); err != nil {
+		if err := store.Exchange(ctx, orders, generation(2), generation(1)); err != nil {
 			t.Fatal(err)
 		}
 		live(t, store, orders, generation(2))
-		live(t, store, second, generation(1))
+		live(t, store, orders.Of(1), generation(1))
 	}
 	// Back again.
-	if err := store.Exchange(ctx, orders, second, generation(1), generation(2)); err != nil {
+	if err := store.Exchange(ctx, orders, generation(1), generation(2)); err != nil {
 		t.Fatal(err)
 	}
 	live(t, store, orders, generation(1))
-	if err := store.Exchange(ctx, orders, store.Table("orders__g3"), generation(3), generation(1)); !errors.Is(err, chstore.ErrNoTable) {
+	live(t, store, orders.Of(2), generation(2))
+	if err := store.Exchange(ctx, orders, generation(3), generation(1)); !errors.Is(err, chstore.ErrNoTable) {
 		t.Errorf("without a shadow: %v", err)
 	}
-	if err := store.Exchange(ctx, orders, second, generation(3), generation(1)); !errors.Is(err, chstore.ErrChangedByHand) {
-		t.Errorf("another shadow: %v", err)
-	}
-	if err := store.Exchange(ctx, orders, second, generation(2), generation(7)); !errors.Is(err, chstore.ErrChangedByHand) {
+	if err := store.Exchange(ctx, orders, generation(2), generation(7)); !errors.Is(err, chstore.ErrChangedByHand) {
 		t.Errorf("another live table: %v", err)
 	}
 	live(t, store, orders, generation(1))
 	tables, err := store.Marked(ctx, "", "orders")
 	if err != nil || len(tables) != 2 || tables[0].Rows != 10 || tables[1].Mark != generation(2) {
 		t.Errorf("tables of orders: %+v, %v", tables, err)
+	}
+	// What is live without a successor gets the name of its generation.
+	for range 2 {
+		if err := store.Park(ctx, orders, generation(1)); err != nil {
+			t.Fatal(err)
+		}
+		live(t, store, orders.Of(1), generation(1))
+	}
+	if _, err := store.Inspect(ctx, orders); !errors.Is(err, chstore.ErrNoTable) {
+		t.Errorf("%s is still there: %v", orders.Name, err)
+	}
+}
+
+// TestStaleExchange: whoever is stopped just before it exchanges tables, and goes on when
+// another has taken its place, has no effect any more.
+func TestStaleExchange(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	ctx := t.Context()
+	orders := store.Table("orders")
+	filled(t, store, "orders", generation(1), 10)
+	stale := filled(t, store, "orders__g2__only_it_knows", generation(2), 20)
+	if err := store.Exchange(ctx, orders, generation(2), generation(1)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		err := store.Exec(ctx, "late", "EXCHANGE TABLES "+stale.String()+" AND "+orders.String())
+		if !errors.Is(err, chstore.ErrNoTable) {
+			t.Errorf("a late exchange: %v", err)
+		}
+		live(t, store, orders, generation(2))
+	}
+	// Exchanged by the one before, who could not tidy up: that is what the next one does.
+	if err := store.Exec(ctx, "late", "RENAME TABLE orders__g1 TO "+stale.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Exchange(ctx, orders, generation(2), generation(1)); err != nil {
+		t.Fatal(err)
+	}
+	live(t, store, orders, generation(2))
+	live(t, store, orders.Of(1), generation(1))
+}
+
+// TestExchangeAtOnce: several who all want the same, each at its own pace, never exchange
+// back.
+func TestExchangeAtOnce(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	orders := store.Table("orders")
+	filled(t, store, "orders", generation(1), 10)
+	filled(t, store, "orders__g2", generation(2), 20)
+	for round := range 25 {
+		want, expect := generation(2-round%2), generation(1+round%2)
+		var wg sync.WaitGroup
+		errs := make([]error, 4)
+		for i := range errs {
+			wg.Go(func() { errs[i] = store.Exchange(t.Context(), orders, want, expect) })
+		}
+		wg.Wait()
+		for i, err := range errs {
+			if err != nil && !errors.Is(err, chstore.ErrNoTable) && !errors.Is(err, chstore.ErrExists) {
+				t.Errorf("round %d, %d: %v", round, i, err)
+			}
+		}
+		live(t, store, orders, want)
+		if err := store.Exchange(t.Context(), orders, want, expect); err != nil {
+			t.Fatal(err)
+		}
+		live(t, store, orders.Of(expect.Generation), expect)
 	}
 }
 
@@ -80,7 +146,7 @@ func TestExchangeUnderReaders(t *testing.T) {
 	store, engine := connect(t, chstore.Config{})
 	orders := store.Table("orders")
 	filled(t, store, "orders", generation(1), 1000)
-	other := filled(t, store, "orders__g2", generation(2), 2000)
+	filled(t, store, "orders__g2", generation(2), 2000)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	counts := make([]int, readers)
@@ -103,7 +169,7 @@ func TestExchangeUnderReaders(t *testing.T) {
 	}
 	for i := range swaps {
 		want, expect := generation(2-i%2), generation(1+i%2)
-		if err := store.Exchange(t.Context(), orders, other, want, expect); err != nil {
+		if err := store.Exchange(t.Context(), orders, want, expect); err != nil {
 			t.Fatal(err)
 		}
 	}

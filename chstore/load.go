@@ -14,7 +14,7 @@ import (
 
 // Load says what to make of events and where to put it. One Load is one chunk: one
 // statement that makes one block, which is in the table as a whole or, per partition,
-// not at all.
+// not at all; or several such, see Part.
 //
 // The statement is issued once. After an error that is not ErrDefinition or ErrData
 // nothing is known: Kill what still runs, then Prove how many rows of the chunk are
@@ -40,9 +40,16 @@ type Load struct {
 	// Attempt is part of the deduplication token: the same statement with the same Attempt
 	// does not count twice where the table remembers the token. Raise it after Clean.
 	Attempt int
+	// Part tells the statements of one chunk from each other, where there are several: the
+	// chunk is then there as a whole only when all of them have returned.
+	Part int
+	// Unproved leaves the reading back to the caller: the load returns 0 rows.
+	Unproved bool
 	// Guard makes the statement write nothing when a row of this chunk or a later one is
-	// in the table already.
-	Guard bool
+	// in the table already; where rows are added up: when the table holds less than Base
+	// (see Added) or all of the Rows beyond that.
+	Guard      bool
+	Base, Rows uint64
 	// Wide lets the statement use this many threads to read, and then more than one
 	// block: for whoever proves the load by its count alone. 0: one block.
 	Wide int
@@ -108,7 +115,7 @@ func (s *Store) load(ctx context.Context, relation string, load Load, tables []*
 	if err := s.exec(ctx, &st); err != nil {
 		return 0, err
 	}
-	if load.Adding {
+	if load.Adding || load.Unproved {
 		return 0, nil
 	}
 	return s.Prove(ctx, load.Into, load.Chunk)
@@ -121,7 +128,10 @@ func (load *Load) text(relation string) string {
 	}
 	text := "INSERT INTO " + load.Into.String() + " (" + Identifiers(load.Columns) + ", " + Identifier(lineage) + ")\n" +
 		over(relation, "*, "+value, load.Select)
-	if load.Guard && !load.Adding {
+	switch {
+	case load.Guard && load.Adding:
+		text += "\nWHERE (SELECT sum(" + Identifier(EventsColumn) + ") FROM " + load.Into.String() + ") BETWEEN " + number(load.Base) + " AND " + number(load.Base+load.Rows-1)
+	case load.Guard:
 		text += "\nWHERE (SELECT count() FROM " + load.Into.String() + " WHERE " + Identifier(ChunkColumn) + " >= " + number(load.Chunk) + ") = 0"
 	}
 	return text
@@ -129,7 +139,7 @@ func (load *Load) text(relation string) string {
 
 func (s *Store) loadSettings(load Load) clickhouse.Settings {
 	settings := oneBlock()
-	settings["insert_deduplication_token"] = fmt.Sprintf("%s/%d/%d", s.job, load.Chunk, load.Attempt)
+	settings["insert_deduplication_token"] = load.token(s.job)
 	if load.Wide > 0 {
 		for name, value := range manyBlocks() {
 			settings[name] = value
@@ -140,6 +150,15 @@ func (s *Store) loadSettings(load Load) clickhouse.Settings {
 		delete(settings, "max_insert_block_size")
 	}
 	return settings
+}
+
+// token is what the table knows the statement by.
+func (load *Load) token(job string) string {
+	token := fmt.Sprintf("%s/%d/%d", job, load.Chunk, load.Attempt)
+	if load.Part > 0 {
+		token += fmt.Sprintf("/%d", load.Part)
+	}
+	return token
 }
 
 // TryFiles returns nil when ClickHouse can read the files of a source itself. Else it is

@@ -12,7 +12,7 @@ import (
 func (s *Store) Prove(ctx context.Context, table Table, chunk uint64) (rows uint64, err error) {
 	err = s.scan(ctx, &statement{
 		what: "prove", doing: fmt.Sprintf("count chunk %d in %s", chunk, table.Name),
-		text:     "SELECT count() FROM " + table.String() + " WHERE " + Identifier(ChunkColumn) + " = " + number(chunk),
+		text:     "SELECT count() FROM " + table.String() + " WHERE " + OfChunk(chunk),
 		settings: s.latest(),
 	}, &rows)
 	return rows, err
@@ -49,7 +49,7 @@ func (s *Store) Chunks(ctx context.Context, table Table, from uint64) (map[uint6
 func (s *Store) Clean(ctx context.Context, table Table, chunk uint64) error {
 	return s.exec(ctx, &statement{
 		what: "clean", doing: fmt.Sprintf("delete chunk %d from %s", chunk, table.Name),
-		text:     "DELETE FROM " + table.String() + s.onCluster() + " WHERE " + Identifier(ChunkColumn) + " = " + number(chunk),
+		text:     "DELETE FROM " + table.String() + s.onCluster() + " WHERE " + OfChunk(chunk),
 		settings: deletion(),
 	})
 }
@@ -68,4 +68,12 @@ func (s *Store) Added(ctx context.Context, table Table) (rows uint64, err error)
 		text: "SELECT sum(" + Identifier(EventsColumn) + ") FROM " + table.String(), settings: s.latest(),
 	}, &rows)
 	return rows, err
+}
+
+// Holds is Rows or, where rows are added up, Added.
+func (s *Store) Holds(ctx context.Context, table Table, kind Kind) (rows uint64, err error) {
+	if kind == Adding {
+		return s.Added(ctx, table)
+	}
+	return s.Rows(ctx, table)
 }

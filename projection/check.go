@@ -146,7 +146,7 @@ func (c *engineCheck) dependents(ctx context.Context, table chstore.Table) error
 		if err := c.try(field, c.db.CheckTable(ctx, dep.Table.Spec())); err != nil {
 			return err
 		}
-		columns, err := c.db.Describe(ctx, dep.SelectFrom(table))
+		columns, err := c.db.DescribeSelect(ctx, dep.Over(c.d, table, ""))
 		if err != nil {
 			if err := c.try(field+".select", err); err != nil {
 				return err
@@ -154,13 +154,16 @@ func (c *engineCheck) dependents(ctx context.Context, table chstore.Table) error
 			continue
 		}
 		c.columns(field+".select", columns, &dep.Table, field+".columns.")
+		switch rows, err := c.db.CountSelect(ctx, dep.Over(c.d, table, "")); {
+		case err != nil:
+			if err := c.try(field+".select", err); err != nil {
+				return err
+			}
+		case rows > 0:
+			c.badf(field+".select", "add GROUP BY", "it gives a row where there are none: it has an aggregate function")
+		}
 	}
 	return nil
-}
-
-// SelectFrom gives the SELECT of a dependent over a table.
-func (d *Dependent) SelectFrom(table chstore.Table) string {
-	return strings.ReplaceAll(d.Select, TablePlaceholder, table.String())
 }
 
 // Statement gives the query of a check over a table.

@@ -129,18 +129,27 @@ type Scope struct {
 	Time      string `json:"time,omitempty"`      // is made of the envelope's occurred-at
 }
 
-// Dependent is a table that ClickHouse fills from the projection's, as rows are
-// inserted there: the target of a materialised view.
+// Dependent is a table that is made of the rows of the projection's, as a
+// materialised view would make it: chunk by chunk and batch by batch, exactly once,
+// and is built, swapped, rolled back and dropped together with it.
 type Dependent struct {
 	Table Table `json:"table"`
 	// Select makes its rows, FROM {table}.
 	Select string `json:"select"`
 }
 
+// Over gives the SELECT over the rows of the projection's table that meet a condition;
+// "" is all of them. It sees the columns of the definition, and no lineage.
+func (dep *Dependent) Over(d *Definition, table chstore.Table, where string) string {
+	return strings.ReplaceAll(dep.Select, TablePlaceholder, table.Relation(d.columns(), where))
+}
+
 // Retention says what becomes of a generation that was replaced.
 type Retention struct {
 	// Keep is for how long it can be rolled back to; default 7 days.
 	Keep time.Duration `json:"keep"`
+	// Feed keeps it as fresh as the live one for so long; else it stays as it was.
+	Feed bool `json:"feed,omitempty"`
 }
 
 // DefaultKeep is the default of Retention.Keep.

@@ -113,7 +113,7 @@ func TestMistakes(t *testing.T) {
 		"long duration":    {good + "retention: {keep: 99999999999999w}\n", []string{"p.yaml:14: retention.keep: "}},
 		"approval":         {good + "approval: yes\n", []string{"p.yaml:14: approval: want automatic or required"}},
 		"upcast":           {good + "upcast: 3\n", []string{"p.yaml:14: upcast: want true or false"}},
-		"dependent":        {good + "dependents:\n  - {name: d, engine: MergeTree, order_by: a, columns: {a: String}, select: SELECT 1 AS a FROM events}\n", []string{"p.yaml:15: dependents[0].select: it does not read", "p.yaml:15: dependents[0]: a materialised view sees"}},
+		"dependent":        {good + "dependents:\n  - {name: d, engine: MergeTree, order_by: a, columns: {a: String}, select: SELECT 1 AS a FROM events}\n", []string{"p.yaml:15: dependents[0].select: it reads \"events\"", "p.yaml:15: dependents[0]: a dependent table is made"}},
 		"same name":        {good + "---\n" + good, []string{`p.yaml:15: name: "orders" is also at p.yaml:1`}},
 		"same table":       {good + "---\n" + replace("name: orders", "name: b") + "---\n" + strings.Replace(replace("name: orders", "name: c"), "table:\n", "table:\n  name: orders\n", 1), []string{`p.yaml:29: table.name: table "orders" is also that of p.yaml:1`}},
 		"no such function": {strings.Replace(good[:strings.Index(good, "select")], ", default: \"0\"", "", 1) + "kind: map\n", []string{`p.yaml:1: function: this program has no function "orders"`}},

@@ -92,6 +92,8 @@ type Pending struct {
 	// where they are known and the proof needs them.
 	Rows uint64 `json:"rows,omitempty"`
 	Base uint64 `json:"base,omitempty"`
+	// Dependents is Base for those dependent tables that add rows up, by name.
+	Dependents map[string]uint64 `json:"dependents,omitempty"`
 }
 
 // HolderKind says what a holder does.
@@ -126,8 +128,11 @@ type Previous struct {
 	RetiredAt time.Time `json:"retired_at"`
 	// DropAfter is when the table may be dropped.
 	DropAfter time.Time `json:"drop_after"`
-	// Damaged is what Document.Damaged was.
+	// Damaged is what Document.Damaged was, or why it is not fed any more.
 	Damaged string `json:"damaged,omitempty"`
+	// Feed says that it goes on being fed, and Pending is its batch in flight.
+	Feed    bool     `json:"feed,omitempty"`
+	Pending *Pending `json:"pending,omitempty"`
 }
 
 // HistoryEntry is something that happened to a projection.
@@ -144,16 +149,35 @@ func (d *Document) clone() *Document {
 	c := *d
 	c.Live.Positions = maps.Clone(d.Live.Positions)
 	c.Previous = slices.Clone(d.Previous)
-	c.History = slices.Clone(d.History)
-	if d.Pending != nil {
-		pending := *d.Pending
-		c.Pending = &pending
+	for i := range c.Previous {
+		c.Previous[i].Positions = maps.Clone(c.Previous[i].Positions)
+		c.Previous[i].Pending = c.Previous[i].Pending.clone()
 	}
+	c.History = slices.Clone(d.History)
+	c.Pending = d.Pending.clone()
 	if d.Holder != nil {
 		holder := *d.Holder
 		c.Holder = &holder
 	}
 	return &c
+}
+
+func (p *Pending) clone() *Pending {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}
+
+// Kept gives a previous generation; nil: it is not kept.
+func (d *Document) Kept(generation uint64) *Previous {
+	for i := range d.Previous {
+		if d.Previous[i].Generation.Generation == generation {
+			return &d.Previous[i]
+		}
+	}
+	return nil
 }
 
 // log adds to the history, and keeps it in bounds.
@@ -180,6 +204,9 @@ func (d *Document) validate(name string) error {
 	for _, p := range d.Previous {
 		if p.Generation.Generation > d.LastGeneration || p.Table == "" {
 			return fmt.Errorf("generation %d cannot be a previous one", p.Generation.Generation)
+		}
+		if p.Pending != nil && p.Pending.Batch != p.Batch+1 {
+			return fmt.Errorf("batch %d of generation %d is in flight after batch %d", p.Pending.Batch, p.Generation.Generation, p.Batch)
 		}
 	}
 	return nil

@@ -141,6 +141,11 @@ func (h *Hold) rebase(ctx context.Context, nonce string, failure error) (*Docume
 		return nil, errChanged
 	}
 	there.Live, there.Batch, there.Pending, there.Damaged = h.doc.Live, h.doc.Batch, h.doc.Pending, h.doc.Damaged
+	for i := range there.Previous {
+		if kept := h.doc.Kept(there.Previous[i].Generation.Generation); kept != nil {
+			there.Previous[i] = *kept
+		}
+	}
 	return there, nil
 }
 
@@ -162,21 +167,81 @@ func (h *Hold) Intend(ctx context.Context, next Pending) error {
 			return fmt.Errorf("projection %s: %w", d.Name, ErrNotBuilt)
 		case d.Damaged != "":
 			return damagedError(d)
-		case d.Pending != nil:
-			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, d.Pending.Batch)
-		case next.Batch != d.Batch+1:
-			return fmt.Errorf("projection %s: batch %d cannot follow batch %d", d.Name, next.Batch, d.Batch)
 		}
-		for stream, to := range next.Positions {
-			if from, ok := d.Live.Positions[stream]; ok && to.Compare(from) < 0 {
-				return fmt.Errorf("projection %s: stream %q goes back from %v to %v", d.Name, stream, from, to)
-			}
+		pending, err := next.follow(d.Name, d.Live.Positions, d.Batch, d.Pending)
+		if err == nil {
+			d.Pending = pending
 		}
-		pending := next
-		pending.Positions = maps.Clone(next.Positions)
-		d.Pending = &pending
-		return nil
+		return err
 	})
+}
+
+// follow says whether a batch may follow what a table has.
+func (p Pending) follow(name string, at map[string]Position, batch uint64, pending *Pending) (*Pending, error) {
+	switch {
+	case pending != nil:
+		return nil, fmt.Errorf("projection %s: batch %d is not settled", name, pending.Batch)
+	case p.Batch != batch+1:
+		return nil, fmt.Errorf("projection %s: batch %d cannot follow batch %d", name, p.Batch, batch)
+	}
+	for stream, to := range p.Positions {
+		if from, ok := at[stream]; ok && to.Compare(from) < 0 {
+			return nil, fmt.Errorf("projection %s: stream %q goes back from %v to %v", name, stream, from, to)
+		}
+	}
+	p.Positions = maps.Clone(p.Positions)
+	return &p, nil
+}
+
+// IntendKept is Intend for a previous generation. One that is not kept any more is
+// ErrNotKept.
+func (h *Hold) IntendKept(ctx context.Context, generation uint64, next Pending) error {
+	return h.write(ctx, func(d *Document) error {
+		kept, err := d.kept(generation)
+		if err != nil {
+			return err
+		}
+		pending, err := next.follow(d.Name, kept.Positions, kept.Batch, kept.Pending)
+		if err == nil {
+			kept.Pending = pending
+		}
+		return err
+	})
+}
+
+// SettleKept is Settle for a previous generation.
+func (h *Hold) SettleKept(generation uint64, done bool) {
+	d := h.doc.clone()
+	kept := d.Kept(generation)
+	if kept == nil || kept.Pending == nil {
+		return
+	}
+	kept.Positions, kept.Batch = kept.Pending.settle(kept.Positions, kept.Batch, done)
+	kept.Pending = nil
+	h.doc = d
+}
+
+// ErrNotKept is wrapped for a generation that is not among the previous ones.
+var ErrNotKept = errors.New("the generation is not kept")
+
+func (d *Document) kept(generation uint64) (*Previous, error) {
+	kept := d.Kept(generation)
+	if kept == nil {
+		return nil, fmt.Errorf("generation %d of projection %s: %w", generation, d.Name, ErrNotKept)
+	}
+	return kept, nil
+}
+
+// settle gives where a table is when its batch in flight is there, or is not.
+func (p *Pending) settle(at map[string]Position, batch uint64, done bool) (map[string]Position, uint64) {
+	if !done {
+		return at, batch
+	}
+	if at == nil {
+		at = make(map[string]Position)
+	}
+	maps.Copy(at, p.Positions)
+	return at, p.Batch
 }
 
 // Settle says what became of the batch in flight: it is in the table as a whole,
@@ -188,23 +253,16 @@ func (h *Hold) Settle(done bool) {
 		return
 	}
 	d := h.doc.clone()
-	if done {
-		if d.Live.Positions == nil {
-			d.Live.Positions = make(map[string]Position)
-		}
-		maps.Copy(d.Live.Positions, d.Pending.Positions)
-		d.Batch = d.Pending.Batch
-	}
+	d.Live.Positions, d.Batch = d.Pending.settle(d.Live.Positions, d.Batch, done)
 	d.Pending = nil
 	h.doc = d
 }
 
 // HandOver makes another generation the live one: its table has the live name
-// already. batch is the highest number of a chunk or batch in it. The one that
-// was live is kept under the name of table until it may be dropped; table is
-// empty where there was none. It is one write: readers of the document see the
-// old positions with the old generation or the new with the new.
-func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, table string, keep time.Duration, by string) error {
+// already. batch is the highest number of a chunk or batch in it. It is one write:
+// readers of the document see the old positions with the old generation or the
+// new with the new.
+func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, old Retired, by string) error {
 	return h.write(ctx, func(d *Document) error {
 		switch {
 		case d.Pending != nil:
@@ -213,10 +271,10 @@ func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, tabl
 			return fmt.Errorf("projection %s: generation %d was never given out", d.Name, next.Generation)
 		case next.Generation == d.Live.Generation:
 			return nil // done before, and its answer was lost
-		case d.Live.Generation != 0 && table == "":
+		case d.Live.Generation != 0 && old.Table == "":
 			return fmt.Errorf("projection %s: where is the table of generation %d?", d.Name, d.Live.Generation)
 		}
-		d.retire(table, keep)
+		d.retire(old)
 		d.Live, d.Batch, d.Damaged = next, batch, ""
 		d.Live.Positions, d.Live.LiveAt = maps.Clone(next.Positions), now()
 		d.log(HistoryEntry{Time: now(), What: "live", Generation: next.Generation, By: by})
@@ -224,19 +282,31 @@ func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, tabl
 	})
 }
 
-// retire puts the live generation among the previous ones, under a table's name.
-func (d *Document) retire(table string, keep time.Duration) {
+// Retired says how a generation is kept that is live no more.
+type Retired struct {
+	// Table is the name of its table from now on; empty where there was none live.
+	Table string
+	// Keep is for how long it can be rolled back to, and Feed whether it is fed so long.
+	Keep time.Duration
+	Feed bool
+}
+
+// retire puts the live generation among the previous ones.
+func (d *Document) retire(how Retired) {
 	if d.Live.Generation == 0 {
 		return
 	}
-	old := Previous{Generation: d.Live, Batch: d.Batch, Table: table, RetiredAt: now(), DropAfter: now().Add(keep), Damaged: d.Damaged}
+	old := Previous{
+		Generation: d.Live, Batch: d.Batch, Table: how.Table, RetiredAt: now(), DropAfter: now().Add(how.Keep), Damaged: d.Damaged,
+		Feed: how.Feed && d.Damaged == "",
+	}
 	d.Previous = slices.Insert(d.Previous, 0, old)
 }
 
 // RollBack makes a previous generation the live one again: its table has the live
-// name already, and that which was live has the name that it had. Its positions
-// are where it was left: it is fed from there, by a definition of its digest.
-func (h *Hold) RollBack(ctx context.Context, generation uint64, keep time.Duration, by string) error {
+// name already. Its positions are where it was left, or fed up to: it is fed from
+// there, by a definition of its digest.
+func (h *Hold) RollBack(ctx context.Context, generation uint64, old Retired, by string) error {
 	return h.write(ctx, func(d *Document) error {
 		if d.Pending != nil {
 			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, d.Pending.Batch)
@@ -244,17 +314,33 @@ func (h *Hold) RollBack(ctx context.Context, generation uint64, keep time.Durati
 		if d.Live.Generation == generation {
 			return nil
 		}
-		i := slices.IndexFunc(d.Previous, func(p Previous) bool { return p.Generation.Generation == generation })
-		if i < 0 {
-			return fmt.Errorf("projection %s: generation %d is not kept", d.Name, generation)
+		kept, err := d.kept(generation)
+		if err != nil {
+			return err
 		}
-		back := d.Previous[i]
-		d.Previous = slices.Delete(d.Previous, i, i+1)
+		if kept.Pending != nil {
+			return fmt.Errorf("projection %s: batch %d is not settled", d.Name, kept.Pending.Batch)
+		}
+		back := *kept
+		d.Previous = slices.DeleteFunc(d.Previous, func(p Previous) bool { return p.Generation.Generation == generation })
 		from := d.Live.Generation
-		d.retire(back.Table, keep)
+		d.retire(old)
 		d.Live, d.Batch, d.Damaged = back.Generation, back.Batch, back.Damaged
 		d.Live.LiveAt = now()
 		d.log(HistoryEntry{Time: now(), What: "rolled_back", Generation: generation, By: by, Message: fmt.Sprintf("from generation %d", from)})
+		return nil
+	})
+}
+
+// DamageKept notes why a previous generation cannot be trusted or fed any more.
+func (h *Hold) DamageKept(ctx context.Context, generation uint64, reason, by string) error {
+	return h.write(ctx, func(d *Document) error {
+		kept, err := d.kept(generation)
+		if err != nil || kept.Damaged != "" {
+			return err
+		}
+		kept.Damaged, kept.Feed = clip(reason), false
+		d.log(HistoryEntry{Time: now(), What: "damaged", Generation: generation, By: by, Message: reason})
 		return nil
 	})
 }

@@ -45,7 +45,7 @@ func (r *reader) definition(n *yaml.Node) *Definition {
 			r.list(n, field, func(n *yaml.Node, field string) { d.Dependents = append(d.Dependents, r.dependent(n, field)) })
 		},
 		"retention": func(n *yaml.Node, field string) {
-			r.object(n, field, handlers{"keep": r.duration(&d.Retention.Keep)})
+			r.object(n, field, handlers{"keep": r.duration(&d.Retention.Keep), "feed": r.flag(&d.Retention.Feed)})
 		},
 		"approval": r.text(&approval),
 	})

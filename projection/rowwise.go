@@ -21,16 +21,27 @@ type fault struct {
 // rowWise finds what makes a SELECT more than a function of each event by
 // itself, as far as its words tell; the engine is asked for the rest.
 func rowWise(text string) []fault {
-	c := &rowWiseCheck{tokens: tokens(text)}
+	return (&rowWiseCheck{tokens: tokens(text), relation: chstore.EventsRelation, shown: chstore.EventsRelation, alone: eventAlone}).check()
+}
+
+// dependentFaults is rowWise for the SELECT of a dependent, over rows. Where the engine
+// adds rows up, the SELECT may add up too: any part of the rows by itself.
+func dependentFaults(text string, adds bool) []fault {
+	const relation = "_reservoir_table"
+	text = strings.ReplaceAll(text, TablePlaceholder, relation)
+	return (&rowWiseCheck{tokens: tokens(text), relation: relation, shown: TablePlaceholder, alone: rowAlone, groups: adds}).check()
+}
+
+func (c *rowWiseCheck) check() []fault {
 	if len(c.tokens) == 0 || !c.tokens[0].is("SELECT") && !c.tokens[0].is("WITH") {
-		return []fault{{what: "it is no SELECT", remedy: "write SELECT … FROM " + chstore.EventsRelation}}
+		return []fault{{what: "it is no SELECT", remedy: "write SELECT … FROM " + c.shown}}
 	}
 	c.levels = []level{{}}
 	for i := range c.tokens {
 		c.step(i)
 	}
 	if !c.reads && len(c.found) == 0 {
-		c.found = append(c.found, fault{what: "it does not read " + chstore.EventsRelation, remedy: "write SELECT … FROM " + chstore.EventsRelation})
+		c.found = append(c.found, fault{what: "it does not read " + c.shown, remedy: "write SELECT … FROM " + c.shown})
 	}
 	return c.found
 }
@@ -41,10 +52,14 @@ type level struct {
 }
 
 type rowWiseCheck struct {
-	tokens []token
-	levels []level
-	reads  bool // FROM events was seen
-	found  []fault
+	tokens   []token
+	relation string // that it reads, and how people write it
+	shown    string
+	alone    string // why rows are made one by one
+	groups   bool   // GROUP BY is right
+	levels   []level
+	reads    bool // FROM the relation was seen
+	found    []fault
 }
 
 func (c *rowWiseCheck) fault(i int, remedy, format string, args ...any) {
@@ -60,6 +75,8 @@ func (c *rowWiseCheck) at(i int) token {
 }
 
 const eventAlone = "each row is made of one event: rows of several events are what SummingMergeTree, AggregatingMergeTree, a dependent table or a fold are for"
+
+const rowAlone = "each row is made of one row of the projection's table; SummingMergeTree and AggregatingMergeTree, whose SELECT may have GROUP BY, add up"
 
 func (c *rowWiseCheck) step(i int) {
 	t := c.tokens[i]
@@ -129,15 +146,18 @@ func (c *rowWiseCheck) clause(i int) {
 	case t.is("JOIN") && !c.at(i-1).is("ARRAY"):
 		c.fault(i, "read other tables with dictGet", "JOIN: rows must depend on the event alone")
 	case (t.is("GROUP") || t.is("ORDER")) && next.is("BY"):
-		c.fault(i, eventAlone, "%s BY", strings.ToUpper(t.text))
+		if c.groups && t.is("GROUP") {
+			return
+		}
+		c.fault(i, c.alone, "%s BY", strings.ToUpper(t.text))
 	case t.is("HAVING") || t.is("QUALIFY"):
-		c.fault(i, "use WHERE; "+eventAlone, "%s", strings.ToUpper(t.text))
+		c.fault(i, "use WHERE; "+c.alone, "%s", strings.ToUpper(t.text))
 	case t.is("DISTINCT") && (c.at(i-1).is("SELECT") || c.at(i-1).symbol("(")):
-		c.fault(i, eventAlone, "DISTINCT")
+		c.fault(i, c.alone, "DISTINCT")
 	case (t.is("LIMIT") || t.is("OFFSET")) && (next.kind == numberToken || next.kind == wordToken && !next.is("FROM")):
-		c.fault(i, eventAlone, "%s", strings.ToUpper(t.text))
+		c.fault(i, c.alone, "%s", strings.ToUpper(t.text))
 	case t.is("OVER") && c.at(i-1).symbol(")"):
-		c.fault(i, eventAlone, "OVER: a window function")
+		c.fault(i, c.alone, "OVER: a window function")
 	case t.is("FORMAT") && next.kind == wordToken && c.at(i+2).text == "":
 		c.fault(i, "remove it", "FORMAT")
 	case t.is("SETTINGS") && c.at(i+2).symbol("="):
@@ -149,13 +169,13 @@ func (c *rowWiseCheck) clause(i int) {
 func (c *rowWiseCheck) from(i int) {
 	switch next := c.at(i + 1); {
 	case next.symbol("("):
-	case next.is(chstore.EventsRelation) || next.kind == identToken && trimQuotes(next.text) == chstore.EventsRelation:
+	case next.is(c.relation) || next.kind == identToken && trimQuotes(next.text) == c.relation:
 		c.reads = true
 		if after := c.at(i + 2); after.symbol(",") || after.symbol(".") {
-			c.fault(i+1, "read "+chstore.EventsRelation+" alone", "FROM reads more than that")
+			c.fault(i+1, "read "+c.shown+" alone", "FROM reads more than that")
 		}
 	default:
-		c.fault(i, "write FROM "+chstore.EventsRelation+"; read other tables with dictGet", "it reads %.60q", next.text)
+		c.fault(i, "write FROM "+c.shown+"; read other tables with dictGet", "it reads %.60q", next.text)
 	}
 }
 

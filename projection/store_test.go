@@ -48,7 +48,7 @@ func build(ctx context.Context, s *projection.Store, ms uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := h.HandOver(ctx, projection.Generation{Generation: generation, Digest: "d", Positions: at(ms)}, 10, "", time.Hour, "job"); err != nil {
+	if err := h.HandOver(ctx, projection.Generation{Generation: generation, Digest: "d", Positions: at(ms)}, 10, projection.Retired{}, "job"); err != nil {
 		return err
 	}
 	return h.Release(ctx)
@@ -93,19 +93,39 @@ func TestLifeOfADocument(t *testing.T) {
 	must(err)
 	r, err := s.Acquire(ctx, "p", claim("w2", projection.Rebuilder))
 	must(err)
-	must(r.HandOver(ctx, projection.Generation{Generation: generation, Digest: "e", Positions: at(250)}, 99, "p__g2", time.Hour, "job2"))
-	must(r.RollBack(ctx, 1, time.Hour, "ann"))
+	must(r.HandOver(ctx, projection.Generation{Generation: generation, Digest: "e", Positions: at(250)}, 99, projection.Retired{Table: "p__g1", Keep: time.Hour, Feed: true}, "job2"))
+	// The previous generation goes on being fed.
+	must(r.IntendKept(ctx, 1, projection.Pending{Batch: 12, Positions: at(300), Rows: 3}))
+	if err := r.RollBack(ctx, 1, projection.Retired{}, "ann"); err == nil {
+		t.Error("rolled back to a table with a batch in flight")
+	}
+	d, err = s.Get(ctx, "p")
+	must(err)
+	if kept := d.Kept(1); kept == nil || !kept.Feed || kept.Pending.Batch != 12 || kept.Positions["s"].ID.Ms != 200 {
+		t.Errorf("%+v", kept)
+	}
+	if err := r.IntendKept(ctx, 1, projection.Pending{Batch: 13, Positions: at(300)}); err == nil {
+		t.Error("a second batch was announced while the first was in flight")
+	}
+	if err := r.IntendKept(ctx, 7, projection.Pending{}); !errors.Is(err, projection.ErrNotKept) {
+		t.Error(err)
+	}
+	r.SettleKept(1, true)
+	_, err = s.NextGeneration(ctx, "p") // somebody else writes
+	must(err)
+	must(r.Renew(ctx))
+	must(r.RollBack(ctx, 1, projection.Retired{Table: "p__g2", Keep: time.Hour}, "ann"))
 	d = r.Document()
-	if d.Live.Generation != 1 || d.Batch != 11 || d.Live.Positions["s"].ID.Ms != 200 || len(d.Previous) != 1 ||
+	if d.Live.Generation != 1 || d.Batch != 12 || d.Live.Positions["s"].ID.Ms != 300 || len(d.Previous) != 1 ||
 		d.Previous[0].Table != "p__g2" || d.Previous[0].Batch != 99 || d.Live.Digest != "d" {
 		t.Errorf("%+v", d)
 	}
 	must(r.Damage(ctx, "counts differ", "w2"))
-	if err := r.Intend(ctx, projection.Pending{Batch: 12, Positions: at(400)}); !errors.Is(err, projection.ErrDamaged) {
+	if err := r.Intend(ctx, projection.Pending{Batch: 13, Positions: at(400)}); !errors.Is(err, projection.ErrDamaged) {
 		t.Error(err)
 	}
 	must(s.Dropped(ctx, "p", 2, "w2"))
-	if err := r.RollBack(ctx, 2, time.Hour, "ann"); err == nil {
+	if err := r.RollBack(ctx, 2, projection.Retired{}, "ann"); err == nil {
 		t.Error("rolled back to a table that was dropped")
 	}
 	must(r.Release(ctx))
@@ -425,7 +445,7 @@ func TestHistoryIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := h.HandOver(ctx, projection.Generation{Generation: generation}, 1, "t", time.Hour, "job"); err != nil {
+		if err := h.HandOver(ctx, projection.Generation{Generation: generation}, 1, projection.Retired{Table: "t", Keep: time.Hour}, "job"); err != nil {
 			t.Fatal(err)
 		}
 		if generation > 1 {

@@ -3,7 +3,6 @@ package projection
 import (
 	"fmt"
 	"iter"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -203,8 +202,6 @@ func columnNames(columns []Column) iter.Seq[string] {
 	}
 }
 
-var fromTable = regexp.MustCompile(`(?i)\bFROM\s+\{table\}`)
-
 func (r *reader) validateDependent(d *Definition, i int) {
 	dep, field := &d.Dependents[i], fmt.Sprintf("dependents[%d]", i)
 	r.validateTable(&dep.Table, field)
@@ -216,14 +213,16 @@ func (r *reader) validateDependent(d *Definition, i int) {
 	case slices.ContainsFunc(d.Dependents[:i], func(other Dependent) bool { return other.Table.Name == dep.Table.Name }):
 		r.bad(field+".name", "give it another name", "there are two dependents named %q", dep.Table.Name)
 	}
-	switch {
-	case dep.Select == "":
+	if dep.Select == "" {
 		r.bad(field+".select", "write SELECT … FROM "+TablePlaceholder, "it is missing")
-	case !fromTable.MatchString(dep.Select):
-		r.bad(field+".select", "write SELECT … FROM "+TablePlaceholder, "it does not read the projection's table")
+	} else {
+		for _, f := range dependentFaults(dep.Select, dep.Table.Kind() == chstore.Adding) {
+			r.bad(field+".select", f.remedy, "%s", f.what)
+			r.found[len(r.found)-1].Line += r.offset[field+".select"] + f.line
+		}
 	}
 	if d.Table.Kind() == chstore.Replacing || d.Table.Kind() == chstore.Adding {
-		r.bad(field, "use MergeTree for the projection's table, or another projection",
-			"a materialised view sees every row that is inserted, also those that %s merges away", d.Table.EngineName())
+		r.bad(field, "use MergeTree for the projection's table, or make another projection of the events",
+			"a dependent table is made of every row, also of those that %s merges away", d.Table.EngineName())
 	}
 }

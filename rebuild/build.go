@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,7 +51,39 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 	if err := b.db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
+	if err := b.unswap(ctx); err != nil {
+		return err
+	}
 	return b.dropTables(ctx)
+}
+
+// unswap takes back what a hand-over that was cut short has made live.
+func (b *build) unswap(ctx context.Context) error {
+	there, err := occupied(ctx, b.db, b.name())
+	if err != nil || !slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
+		return err
+	}
+	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
+	if err != nil {
+		return err
+	}
+	return releaseAfter(ctx, hold.Hold, b.unswapHeld(ctx, hold.Document(), there))
+}
+
+func (b *build) unswapHeld(ctx context.Context, doc *projection.Document, there []chstore.Info) error {
+	var want []named
+	if doc.Live.Generation != 0 {
+		def, err := b.svc.keptDefinition(ctx, b.name(), doc.Live.Digest)
+		if err != nil {
+			return err
+		}
+		own, err := b.svc.generationInfo(ctx, b.db, b.name(), doc.Live.Generation)
+		if err != nil {
+			return err
+		}
+		want = tablesOf(b.db, def, own.Mark)
+	}
+	return b.svc.takeBack(ctx, b.db, b.name(), want, slices.DeleteFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild != b.job.ID }))
 }
 
 // asJob makes an error one that says to the runner what to do with the job.
@@ -151,7 +184,7 @@ func (b *build) run(ctx context.Context) error {
 		return err
 	}
 	steps := map[string]func(context.Context) error{
-		PhasePlan: b.look, PhaseShadow: b.makeShadow, PhaseCarry: b.carryOver, PhaseLoad: b.load, PhasePour: b.pour,
+		PhasePlan: b.look, PhaseShadow: b.makeShadow, PhaseCarry: b.carryOver, PhaseLoad: b.load, PhasePour: b.pourAll,
 		PhaseCatchUp: b.catchUp, PhaseVerify: b.verify, PhaseApproval: b.approve, PhaseHandOver: b.handOver, PhaseDone: b.retire,
 	}
 	for {
@@ -168,6 +201,14 @@ func (b *build) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// pourAll makes the tables that are made of others.
+func (b *build) pourAll(ctx context.Context) error {
+	if err := b.pour(ctx); err != nil {
+		return err
+	}
+	return b.derive(ctx)
 }
 
 // killDelay is how long a statement may be on its way that a dead worker has sent.

@@ -3,7 +3,6 @@ package rebuild
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -99,6 +98,10 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	if err != nil {
 		return nil, err
 	}
+	deps, err := findDependents(ctx, b.db, b.sub.def, into, b.mark())
+	if err != nil {
+		return nil, err
+	}
 	feed := &b.cp.Feed
 	if feed.Places == nil {
 		feed.Places, feed.Batch = b.firstPlaces(), b.carried()
@@ -127,7 +130,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	}
 	return &feeder{
 		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.aside, waiting: b.holds,
-		mark: b.mark(), fed: fedBy(rows),
+		mark: b.mark(), dependents: deps, fed: fedBy(rows),
 	}, nil
 }
 
@@ -170,18 +173,5 @@ func (b *build) wanted() func(stream string, at place, within bool) bool {
 
 // find gives the table that bears a mark, whatever its name is.
 func (b *build) find(ctx context.Context, mark chstore.Mark) (chstore.Table, error) {
-	return findTable(ctx, b.db, mark)
-}
-
-func findTable(ctx context.Context, db *chstore.Store, mark chstore.Mark) (chstore.Table, error) {
-	tables, err := db.Marked(ctx, "", mark.Projection)
-	if err != nil {
-		return chstore.Table{}, err //nolint:wrapcheck // it says what
-	}
-	for _, t := range tables {
-		if t.Mark == mark {
-			return t.Table, nil
-		}
-	}
-	return chstore.Table{}, fmt.Errorf("the table of %s: %w", mark, chstore.ErrNoTable)
+	return b.db.Bearing(ctx, "", mark) //nolint:wrapcheck // it says what
 }

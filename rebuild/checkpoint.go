@@ -14,7 +14,7 @@ const (
 	PhaseShadow   = "shadow"
 	PhaseCarry    = "carry-over" // of a scoped rebuild
 	PhaseLoad     = "load"
-	PhasePour     = "pour" // from the staging table, where the engine adds up
+	PhasePour     = "pour" // from the staging table, where the engine adds up, and into dependent tables
 	PhaseCatchUp  = "catch-up"
 	PhaseVerify   = "verify"
 	PhaseApproval = "approval"
@@ -43,6 +43,8 @@ type checkpoint struct {
 	// Rows is how many rows were carried over.
 	Rows    uint64 `json:"rows,omitempty"`
 	Carried bool   `json:"carried,omitempty"`
+	// Derived is how many rows each dependent table got of what was loaded, by name.
+	Derived map[string]uint64 `json:"derived,omitempty"`
 	// Snapshot is up to where the carried rows go, by stream.
 	Snapshot map[string]place `json:"snapshot,omitempty"`
 	Letters  uint64           `json:"letters,omitempty"`

@@ -47,7 +47,7 @@ func TestApprovalAndCancel(t *testing.T) {
 	if job, err := k.try(t.Context(), k.store, doomed.ID, time.Minute); err == nil && job.State != jobs.Cancelled {
 		t.Errorf("the rebuild is %s", job.State)
 	}
-	if got := k.tables(); got != "items items__g2" {
+	if got := k.tables(); got != "items items__g1" {
 		t.Errorf("there are %s", got)
 	}
 }

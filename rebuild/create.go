@@ -88,10 +88,6 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 
 // supported says what of a definition cannot be rebuilt.
 func (s *Service) supported(d *projection.Definition) error {
-	if len(d.Dependents) > 0 {
-		return remedy.Wrapf(fmt.Errorf("%w: %s has dependent tables, which cannot be rebuilt with it", ErrInvalid, d.Name),
-			"Make a projection of its own of each dependent table.")
-	}
 	if d.Kind == projection.Fold && s.opts.StateDir == "" {
 		return fmt.Errorf("%w: %s is a fold, and there is no directory for its states: set projections.state", ErrInvalid, d.Name)
 	}
@@ -124,6 +120,9 @@ func (s *Service) scopable(ctx context.Context, spec *Spec, sub *subject) error 
 	}
 	if sub.def.Kind == projection.Fold {
 		return fmt.Errorf("%w: %s is a fold, and those are rebuilt as a whole only", ErrInvalid, sub.def.Name)
+	}
+	if len(sub.def.Dependents) > 0 {
+		return fmt.Errorf("%w: %s has dependent tables, and those are rebuilt as a whole only", ErrInvalid, sub.def.Name)
 	}
 	doc, err := s.documents.Get(ctx, sub.def.Name)
 	switch {

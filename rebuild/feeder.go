@@ -69,6 +69,8 @@ type feeder struct {
 	// waiting is told why nothing can be fed, "" when it can.
 	waiting func(reason string)
 	mark    chstore.Mark // of the table
+	// dependents are made of the rows of each batch.
+	dependents *dependents
 	// fed is told how far the table is, after every batch.
 	fed func(places map[string]place) error
 
@@ -110,7 +112,11 @@ func (f *feeder) feed(ctx context.Context) error {
 	if err := f.readBase(ctx); err != nil {
 		return err
 	}
-	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base}
+	bases, err := f.dependents.bases(ctx)
+	if err != nil {
+		return err
+	}
+	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base, Dependents: bases}
 	announced := time.Now()
 	if err := f.ledger.intend(ctx, p); err != nil {
 		return err
@@ -119,7 +125,11 @@ func (f *feeder) feed(ctx context.Context) error {
 		f.settled()
 		return nil
 	}
-	if err := f.issue(ctx, &p, 0, announced); err != nil {
+	err = f.issue(ctx, &p, 0, announced)
+	if err == nil {
+		err = (&derivation{dependents: f.dependents, p: &p, fresh: true, announced: announced, confirm: f.ledger.confirm}).run(ctx)
+	}
+	if err != nil {
 		return f.doubt(ctx, err)
 	}
 	f.settled()
@@ -174,11 +184,11 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 	if f.kind != chstore.Keeping {
 		// Rows of a table that keeps them are guarded and counted; here another table under
 		// the name has to be seen before.
-		if err := f.isThere(ctx); err != nil {
+		if err := bears(ctx, f.db, f.into, f.mark); err != nil {
 			return err
 		}
 	}
-	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind == chstore.Keeping}
+	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind != chstore.Replacing, Base: p.Base, Rows: p.Rows}
 	if time.Since(announced) > issueWithin {
 		return errTooLate
 	}
@@ -200,18 +210,6 @@ func contentOf(p *projection.Pending) int {
 	}
 	fmt.Fprintf(h, "%d", p.Rows)
 	return int(h.Sum32()>>1) * 2 * settleAttempts
-}
-
-// isThere says whether the table still has its name.
-func (f *feeder) isThere(ctx context.Context) error {
-	info, err := f.db.Inspect(ctx, f.into)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what
-	}
-	if info.Mark != f.mark {
-		return fmt.Errorf("table %s is %s and not %s: %w", f.into.Name, info.Mark, f.mark, errNotThere)
-	}
-	return nil
 }
 
 // doubt settles the batch in flight after an error, unless the error says that it
@@ -284,9 +282,16 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if there == all || p.Rows == 0 {
+		if p.Rows == 0 {
 			f.settled()
 			return nil
+		}
+		if there == all {
+			err := (&derivation{dependents: f.dependents, p: p, confirm: f.ledger.confirm}).run(ctx)
+			if err == nil {
+				f.settled()
+			}
+			return err
 		}
 		if there == some {
 			attempt = 0 // what is there of it is left out by the token

@@ -59,36 +59,96 @@ func releaseAfter(ctx context.Context, hold *projection.Hold, err error) error {
 	return err
 }
 
-// settleOld finds out whether the live table has the batch in flight as a whole, or
-// makes that nothing of it is there. It is not issued again. The one who announced it
-// may be alive, and just about to issue it: that is waited for.
+// settleOld finds out of every generation that is fed whether its table has the batch in
+// flight as a whole, or makes that nothing of it is there. It is not issued again. The
+// one who announced it may be alive, and just about to issue it: that is waited for.
 func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by string, since time.Time) error {
 	doc := hold.Document()
-	p := doc.Pending
-	if p == nil || p.Rows == 0 {
-		hold.Settle(true)
-		return nil
-	}
-	db := s.opts.ClickHouse.As(liveJob(doc.Name))
-	table, err := s.generationTable(ctx, db, doc.Name, doc.Live.Generation)
+	done, damage, err := s.settleGeneration(ctx, hold, &doc.Live, doc.Pending, since)
 	if err != nil {
 		return err
 	}
-	info, err := db.Inspect(ctx, table)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what
-	}
-	there, err := s.await(ctx, db, info, p, since)
-	if err != nil {
-		return err
-	}
-	if there == some {
-		if err := hold.Damage(ctx, fmt.Sprintf("batch %d is there in part, and the one who fed it died", p.Batch), by); err != nil {
+	if damage != "" {
+		if err := hold.Damage(ctx, damage, by); err != nil {
 			return err //nolint:wrapcheck // it names the projection
 		}
 	}
-	hold.Settle(there == all)
+	hold.Settle(done)
+	for i := range doc.Previous {
+		kept := &doc.Previous[i]
+		if kept.Pending == nil {
+			continue
+		}
+		done, damage, err := s.settleGeneration(ctx, hold, &kept.Generation, kept.Pending, since)
+		if errors.Is(err, chstore.ErrNoTable) {
+			done, damage, err = false, "its table is gone", nil
+		}
+		if err != nil {
+			return err
+		}
+		if damage != "" {
+			if err := hold.DamageKept(ctx, kept.Generation.Generation, damage, by); err != nil {
+				return err //nolint:wrapcheck // it names the projection
+			}
+		}
+		hold.SettleKept(kept.Generation.Generation, done)
+	}
 	return nil
+}
+
+// settleGeneration says whether the tables of a generation have the batch in flight.
+func (s *Service) settleGeneration(ctx context.Context, hold *projection.Hold, g *projection.Generation, p *projection.Pending, since time.Time) (done bool, damage string, err error) {
+	if p == nil || p.Rows == 0 {
+		return true, "", nil
+	}
+	name := hold.Document().Name
+	db := s.opts.ClickHouse.As(liveJob(name))
+	info, err := s.generationInfo(ctx, db, name, g.Generation)
+	if err != nil {
+		return false, "", err
+	}
+	there, err := s.await(ctx, db, info, p, since)
+	if err != nil {
+		return false, "", err
+	}
+	switch there {
+	case some:
+		return false, fmt.Sprintf("batch %d is there in part, and the one who fed it died", p.Batch), nil
+	case all:
+		err := s.completeDependents(ctx, hold, g, info, p, since)
+		if err != nil && !passes(err) && ctx.Err() == nil && !errors.Is(err, projection.ErrFenced) {
+			return true, fmt.Sprintf("batch %d is not in all of its tables: %v", p.Batch, err), nil
+		}
+		return true, "", err
+	}
+	return false, "", nil
+}
+
+// completeDependents makes what the dependents lack of a batch that the own table has:
+// the one who fed them may be about to, and that is waited for.
+func (s *Service) completeDependents(ctx context.Context, hold *projection.Hold, g *projection.Generation, own chstore.Info, p *projection.Pending, since time.Time) error {
+	def, err := s.keptDefinition(ctx, hold.Document().Name, g.Digest)
+	if err != nil || len(def.Dependents) == 0 {
+		return err
+	}
+	db := s.opts.ClickHouse.As(liveJob(hold.Document().Name))
+	list, err := findDependents(ctx, db, def, own.Table, own.Mark)
+	if err != nil {
+		return err
+	}
+	d := &derivation{dependents: list, p: p, confirm: hold.Renew}
+	for time.Since(since) < sureAfter {
+		if there, err := d.there(ctx); err != nil || there {
+			return err
+		}
+		if err := wait(ctx, awaitEvery); err != nil {
+			return err
+		}
+	}
+	if err := db.Kill(ctx, ""); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	return d.run(ctx)
 }
 
 // awaitEvery is how often a batch in flight is looked for.
@@ -121,31 +181,6 @@ func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.In
 	return look(ctx, db, table.Table, table.Kind, p)
 }
 
-// generationTable gives the table of a generation, whatever its name is.
-func (s *Service) generationTable(ctx context.Context, db *chstore.Store, name string, generation uint64) (chstore.Table, error) {
-	tables, err := db.Marked(ctx, "", name)
-	if err != nil {
-		return chstore.Table{}, err //nolint:wrapcheck // it says what
-	}
-	for _, t := range tables {
-		if uint64(t.Mark.Generation) == generation && t.Mark.Role == "" { //nolint:gosec // from 1
-			return t.Table, nil
-		}
-	}
-	return chstore.Table{}, remedy.Wrapf(fmt.Errorf("generation %d of %s: %w", generation, name, chstore.ErrNoTable),
-		"Somebody has dropped or renamed it. Rename it back, or rebuild the projection as a whole.")
-}
-
-// generationMark gives the mark of a generation's table.
-func (s *Service) generationMark(ctx context.Context, db *chstore.Store, name string, generation uint64) (chstore.Table, chstore.Mark, error) {
-	table, err := s.generationTable(ctx, db, name, generation)
-	if err != nil {
-		return table, chstore.Mark{}, err
-	}
-	info, err := db.Inspect(ctx, table)
-	return table, info.Mark, err //nolint:wrapcheck // it says what
-}
-
 // handOver brings the shadow to where the live table is, exchanges them, and makes that
 // known: first without disturbing the projector, then in its place.
 func (b *build) handOver(ctx context.Context) error {
@@ -162,6 +197,9 @@ func (b *build) handOver(ctx context.Context) error {
 	case doc.Live.Generation == b.cp.Generation:
 		b.cp.Swapped = true
 		return b.save(ctx)
+	}
+	if err := b.db.Aside(ctx, b.live(), b.mark()); err != nil { // an exchange that was begun
+		return err //nolint:wrapcheck // it says what
 	}
 	if err := b.asVerified(ctx); err != nil {
 		return err
@@ -228,33 +266,36 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 		return err
 	}
 	next := projection.Generation{Generation: b.cp.Generation, Digest: b.sub.digest, Rebuild: b.job.ID, Positions: maps.Clone(b.cp.Feed.Places)}
-	old := ""
+	old := projection.Retired{Keep: b.sub.def.Retention.Keep, Feed: b.sub.def.Retention.Feed}
 	if doc.Live.Generation != 0 {
-		old = b.shadow().Name
+		table, err := b.svc.generationTable(ctx, b.db, b.name(), doc.Live.Generation)
+		if err != nil {
+			return err
+		}
+		old.Table = table.Name
 	}
-	if err := hold.HandOver(ctx, next, b.cp.Feed.Batch, old, b.sub.def.Retention.Keep, "rebuild "+b.job.ID); err != nil {
+	if err := hold.HandOver(ctx, next, b.cp.Feed.Batch, old, "rebuild "+b.job.ID); err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
 	b.cp.Swapped = true
 	return b.save(ctx)
 }
 
-// exchange makes the shadow the live table, in an instant.
+// exchange makes the shadow the live table, in an instant, and its dependents one after
+// the other.
 func (b *build) exchange(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.svc.opts.TTL/2)
 	defer cancel()
-	var expect chstore.Mark
 	if b.cp.Base != 0 {
-		var err error
-		if _, expect, err = b.svc.generationMark(ctx, b.db, b.name(), b.cp.Base); err != nil {
+		if _, err := b.svc.generationTable(ctx, b.db, b.name(), b.cp.Base); err != nil {
 			return err
 		}
 	}
-	err := b.db.Exchange(ctx, b.live(), b.shadow(), b.mark(), expect)
+	err := exchangeAll(ctx, b.db, b.name(), tablesOf(b.db, b.sub.def, b.mark()), b.cp.Base)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return jobs.Retry(fmt.Errorf("the exchange took too long: %w", err))
 	}
-	return err //nolint:wrapcheck // it says what
+	return err
 }
 
 // reach feeds the shadow until it is at least where the live table is, in every

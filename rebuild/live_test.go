@@ -33,6 +33,9 @@ func (k *kitchen) reference(names ...string) map[string]string {
 	for _, name := range names {
 		text := k.defs.texts[name]
 		other := strings.Replace(text, "name: "+name+"\n", "name: "+name+"_ref\n", 1)
+		for _, dep := range []string{"lines_sums", "lines_late", "lines_large", "lines_seen"} {
+			other = strings.Replace(other, "name: "+dep+"\n", "name: "+dep+"_ref\n", 1)
+		}
 		k.defs.put(name+"_ref", other)
 		k.build(rebuild.Spec{Projection: name + "_ref", Way: rebuild.WayGo})
 		out[name] = k.contents(name + "_ref")

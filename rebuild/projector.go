@@ -11,7 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -265,7 +264,11 @@ func (l *liveFeed) open(ctx context.Context) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	into := db.Table(d.Table.Name)
-	mark, err := l.ours(ctx, db, into, doc)
+	mark, err := s.inPlace(ctx, db, doc, d)
+	if err != nil {
+		return err
+	}
+	deps, err := findDependents(ctx, db, d, into, mark)
 	if err != nil {
 		return err
 	}
@@ -283,8 +286,8 @@ func (l *liveFeed) open(ctx context.Context) error {
 		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", fmt.Sprintf("%+v", loss))
 	}
 	l.feeder = &feeder{
-		fed: fedBy(rows),
-		db:  db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
+		fed: fedBy(rows), dependents: deps,
+		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
 	}
 	return l.discover(ctx)
 }
@@ -300,25 +303,6 @@ func (l *liveFeed) warm(ctx context.Context, fold *foldRows, places map[string]p
 		renewed = time.Now()
 		return l.hold.Renew(ctx)
 	})
-}
-
-// ours makes sure that the table under the live name is the generation that the
-// document says. It is another one when a swap was cut short: whoever began it ends
-// it, and if nobody will, it is taken back.
-func (l *liveFeed) ours(ctx context.Context, db *chstore.Store, live chstore.Table, doc *projection.Document) (chstore.Mark, error) {
-	table, want, err := l.p.svc.generationMark(ctx, db, l.name, doc.Live.Generation)
-	if err != nil || table.Name == live.Name {
-		return want, err
-	}
-	info, err := db.Inspect(ctx, live)
-	if err != nil {
-		return want, err //nolint:wrapcheck // it says what
-	}
-	if job, err := l.p.svc.opts.Jobs.Get(ctx, info.Mark.Rebuild); err == nil && !job.State.Ended() {
-		return want, fmt.Errorf("table %s is %s, and the swap that made it that is not over: %w", live.Name, info.Mark, projection.ErrHeld)
-	}
-	l.p.svc.opts.Logger.Warn("a swap that was cut short is taken back", "projection", l.name, "table", live.Name)
-	return want, db.Exchange(ctx, live, table, want, info.Mark) //nolint:wrapcheck // it says what
 }
 
 // discover follows streams that are new.

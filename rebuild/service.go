@@ -152,5 +152,5 @@ func (s *Service) streams(ctx context.Context, d *projection.Definition) ([]stri
 
 // tableOf names the table of a generation while another one is live.
 func tableOf(d *projection.Definition, generation uint64) string {
-	return fmt.Sprintf("%s__g%d", d.Table.Name, generation)
+	return chstore.Table{Name: d.Table.Name}.Of(int(generation)).Name //nolint:gosec // small
 }

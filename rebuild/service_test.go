@@ -166,6 +166,19 @@ func (k *kitchen) project(names ...string) (stop func()) {
 func (k *kitchen) contents(d string) string {
 	k.t.Helper()
 	switch {
+	case strings.HasPrefix(d, "lines"):
+		suffix := strings.TrimPrefix(d, "lines")
+		var all []string
+		for _, q := range []string{
+			"SELECT * EXCEPT _chunk FROM lines%s ORDER BY ALL",
+			"SELECT tenant, sku, sum(n), sum(lines) FROM lines_sums%s GROUP BY tenant, sku ORDER BY tenant, sku",
+			"SELECT sku, max(latest), uniqExactMerge(orders) FROM lines_late%s GROUP BY sku ORDER BY sku",
+			"SELECT * EXCEPT _chunk FROM lines_large%s ORDER BY ALL",
+			"SELECT * EXCEPT _chunk FROM lines_seen%s FINAL ORDER BY sku",
+		} {
+			all = append(all, k.query(q, suffix))
+		}
+		return strings.Join(all, "\n")
 	case strings.HasPrefix(d, "revenue"):
 		return k.query("SELECT tenant, day, sum(orders) AS o, sum(total) AS t FROM %s GROUP BY tenant, day ORDER BY tenant, day", d)
 	case strings.HasPrefix(d, "orders"):
@@ -230,13 +243,50 @@ select: |
 scope: {tenant: tenant, aggregate: order_id}
 `
 
+// linesYAML has dependents of every kind.
+const linesYAML = `
+name: lines
+kind: sql
+source: {streams: ["shop:*"]}
+table:
+  engine: MergeTree
+  order_by: [order_id, sku]
+  columns: {order_id: String, tenant: String, sku: String, n: Int64, at: "DateTime64(6, 'UTC')", event: String}
+select: |
+  SELECT aggregate_id AS order_id, tenant, JSONExtractString(item, 'sku') AS sku, JSONExtractInt(item, 'n') AS n, occurred_at AS at, event_id AS event
+  FROM events ARRAY JOIN JSONExtractArrayRaw(payload, 'items') AS item
+dependents:
+  - name: lines_sums
+    engine: SummingMergeTree
+    order_by: [tenant, sku]
+    partition_by: sku
+    columns: {tenant: String, sku: String, n: Int64, lines: UInt64}
+    select: SELECT tenant, sku, sum(n) AS n, count() AS lines FROM {table} GROUP BY tenant, sku
+  - name: lines_late
+    engine: AggregatingMergeTree
+    order_by: [sku]
+    columns: {sku: String, latest: "SimpleAggregateFunction(max, DateTime64(6, 'UTC'))", orders: "AggregateFunction(uniqExact, String)"}
+    select: SELECT sku, max(at) AS latest, uniqExactState(order_id) AS orders FROM {table} GROUP BY sku
+  - name: lines_large
+    engine: MergeTree
+    order_by: [event]
+    columns: {event: String, n: Int64}
+    select: SELECT event, n FROM {table} WHERE n > 2
+  - name: lines_seen
+    engine: ReplacingMergeTree(at)
+    order_by: [sku]
+    columns: {sku: String, at: "DateTime64(6, 'UTC')"}
+    select: SELECT sku, at FROM {table}
+`
+
 // examples puts the definitions of the tests.
 func (k *kitchen) examples() []string {
 	k.defs.put("timeline", strings.Replace(timelineYAML, "scope: {tenant: what}\n", "", 1))
 	k.defs.put("orders", ordersYAML)
 	k.defs.put("revenue", revenueYAML)
 	k.defs.put("items", itemsYAML)
-	return []string{"timeline", "orders", "revenue", "items"}
+	k.defs.put("lines", linesYAML)
+	return []string{"timeline", "orders", "revenue", "items", "lines"}
 }
 
 // Whichever way events come, the table is the same.

@@ -1,0 +1,273 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/projection"
+)
+
+// Dependents are made of the rows of a projection's own table, by the numbers of their
+// chunks and batches, when those are proved to be there: so whoever finds rows there
+// can make what is missing in the dependents, at any time, and no event is needed.
+
+// derived is a dependent table of a generation.
+type derived struct {
+	name    string // when it is live
+	dep     *projection.Dependent
+	kind    chstore.Kind
+	mark    chstore.Mark
+	table   chstore.Table
+	columns []string // that its SELECT gives
+
+	base     uint64 // what an adding table holds
+	baseRead bool
+}
+
+// dependents are the dependent tables of a generation.
+type dependents struct {
+	db   *chstore.Store
+	def  *projection.Definition
+	own  chstore.Table
+	list []*derived
+}
+
+// dependentMark is what a dependent bears, beside the mark of the projection's own table.
+func dependentMark(own chstore.Mark, name string) chstore.Mark {
+	own.Role = dependentRole + name
+	return own
+}
+
+const dependentRole = "dependent "
+
+// findDependents gives the dependents of the generation whose own table bears a mark,
+// whatever their names are.
+func findDependents(ctx context.Context, db *chstore.Store, d *projection.Definition, own chstore.Table, mark chstore.Mark) (*dependents, error) {
+	out := &dependents{db: db, def: d, own: own}
+	for i := range d.Dependents {
+		dep := &d.Dependents[i]
+		t := &derived{name: dep.Table.Name, dep: dep, mark: dependentMark(mark, dep.Table.Name), kind: dep.Table.Kind()}
+		var err error
+		if t.table, err = db.Bearing(ctx, "", t.mark); err != nil {
+			return nil, fmt.Errorf("dependent table %s: %w", t.name, err)
+		}
+		columns, err := db.DescribeSelect(ctx, dep.Over(d, own, ""))
+		if err != nil {
+			return nil, fmt.Errorf("dependent table %s: %w", t.name, err)
+		}
+		for _, c := range columns {
+			t.columns = append(t.columns, c.Name)
+		}
+		out.list = append(out.list, t)
+	}
+	return out, nil
+}
+
+// bases gives what the adding ones hold before a batch; they are asked once.
+func (d *dependents) bases(ctx context.Context) (map[string]uint64, error) {
+	var out map[string]uint64
+	for _, t := range d.list {
+		if t.kind != chstore.Adding {
+			continue
+		}
+		if !t.baseRead {
+			base, err := d.db.Added(ctx, t.table)
+			if err != nil {
+				return nil, err //nolint:wrapcheck // it says what
+			}
+			t.base, t.baseRead = base, true
+		}
+		if out == nil {
+			out = map[string]uint64{}
+		}
+		out[t.name] = t.base
+	}
+	return out, nil
+}
+
+// derivation is the making of the rows of all dependents for one batch, which is in the
+// projection's own table.
+type derivation struct {
+	*dependents
+	p *projection.Pending
+	// fresh says that nothing was issued before.
+	fresh bool
+	// announced is when it was sure that this is the one who feeds, and confirm makes
+	// sure again.
+	announced time.Time
+	confirm   func(context.Context) error
+}
+
+func (d *derivation) run(ctx context.Context) error {
+	for _, t := range d.list {
+		if err := d.one(ctx, t); err != nil {
+			return fmt.Errorf("dependent table %s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// wanted is what a dependent has to have of the batch.
+func (d *derivation) wanted(ctx context.Context, t *derived) (*projection.Pending, error) {
+	rows, err := d.db.CountSelect(ctx, d.selection(t))
+	return &projection.Pending{Batch: d.p.Batch, Rows: rows, Base: d.p.Dependents[t.name]}, err //nolint:wrapcheck // it says what
+}
+
+func (d *derivation) selection(t *derived) string {
+	return t.dep.Over(d.def, d.own, chstore.OfChunk(d.p.Batch))
+}
+
+func (d *derivation) one(ctx context.Context, t *derived) error {
+	want, err := d.wanted(ctx, t)
+	if err != nil {
+		return err
+	}
+	if want.Rows == 0 {
+		return nil
+	}
+	for attempt := range settleAttempts {
+		if !d.fresh || attempt > 0 {
+			there, err := look(ctx, d.db, t.table, t.kind, want)
+			if err != nil {
+				return err
+			}
+			if there == all {
+				t.base = want.Base + want.Rows
+				return nil
+			}
+			if there == some {
+				attempt = 0 // what is there of it is left out by the token
+			}
+		}
+		rows, err := d.issue(ctx, t, want, attempt)
+		if err != nil {
+			return err
+		}
+		if t.kind == chstore.Replacing || d.fresh && (t.kind == chstore.Adding || rows == want.Rows) {
+			t.base = want.Base + want.Rows
+			return nil
+		}
+	}
+	return fmt.Errorf("batch %d was issued %d times: %w", d.p.Batch, settleAttempts, errNotThere)
+}
+
+func (d *derivation) issue(ctx context.Context, t *derived, want *projection.Pending, attempt int) (uint64, error) {
+	if t.kind != chstore.Keeping {
+		if err := bears(ctx, d.db, t.table, t.mark); err != nil {
+			return 0, err
+		}
+	}
+	if time.Since(d.announced) > issueWithin/2 {
+		now := time.Now()
+		if err := d.confirm(ctx); err != nil {
+			return 0, err
+		}
+		d.announced = now
+	}
+	load := chstore.Load{
+		Into: t.table, Columns: t.columns, Select: d.selection(t), Chunk: d.p.Batch, Attempt: contentOf(d.p) + attempt,
+		Adding: t.kind == chstore.Adding, Guard: t.kind != chstore.Replacing, Base: want.Base, Rows: want.Rows,
+	}
+	if time.Since(d.announced) > issueWithin {
+		return 0, errTooLate
+	}
+	return d.db.LoadSelect(ctx, load) //nolint:wrapcheck // it says what
+}
+
+// there says whether all of them have the batch; of those that replace rows that is not
+// known.
+func (d *derivation) there(ctx context.Context) (bool, error) {
+	for _, t := range d.list {
+		want, err := d.wanted(ctx, t)
+		if err != nil {
+			return false, err
+		}
+		if want.Rows == 0 {
+			continue
+		}
+		if there, err := seen(ctx, d.db, t.table, t.kind, want); err != nil || there != all {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// derive makes the dependents of all that was loaded, each in one statement: what fails
+// is begun anew.
+func (b *build) derive(ctx context.Context) error {
+	for i := range b.sub.def.Dependents {
+		dep := &b.sub.def.Dependents[i]
+		if _, done := b.cp.Derived[dep.Table.Name]; done {
+			continue
+		}
+		rows, err := b.deriveAll(ctx, dep)
+		if err != nil {
+			return fmt.Errorf("dependent table %s: %w", dep.Table.Name, err)
+		}
+		if b.cp.Derived == nil {
+			b.cp.Derived = map[string]uint64{}
+		}
+		b.cp.Derived[dep.Table.Name] = rows
+		b.h.Log("info", fmt.Sprintf("dependent table %s has %d rows", dep.Table.Name, rows))
+		if err := b.save(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *build) deriveAll(ctx context.Context, dep *projection.Dependent) (uint64, error) {
+	table := b.db.Table(dep.Table.Name).Of(b.mark().Generation)
+	if err := errors.Join(b.db.DropTable(ctx, table), b.makeDependent(ctx, dep)); err != nil {
+		return 0, err
+	}
+	selection := dep.Over(b.sub.def, b.shadow(), "")
+	want, err := b.db.CountSelect(ctx, selection)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it says what
+	}
+	columns, err := b.db.DescribeSelect(ctx, selection)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it says what
+	}
+	load := chstore.Load{
+		Into: table, Select: selection, Chunk: b.carried(), Adding: dep.Table.Kind() == chstore.Adding,
+		Attempt: int(b.h.Epoch()) * attemptsPerEpoch, Wide: b.spec.Concurrency, //nolint:gosec // small
+	}
+	for _, c := range columns {
+		load.Columns = append(load.Columns, c.Name)
+	}
+	if _, err := b.db.LoadSelect(ctx, load); err != nil {
+		return 0, err //nolint:wrapcheck // it says what
+	}
+	if dep.Table.Kind() == chstore.Replacing {
+		return want, nil
+	}
+	// Nothing else may be in it, such as what a statement of a dead worker has put there.
+	there, err := b.db.Holds(ctx, table, dep.Table.Kind())
+	if err == nil && there != want {
+		err = fmt.Errorf("it holds %d rows, and the SELECT gives %d: %w", there, want, chstore.ErrUnproved)
+	}
+	return there, err //nolint:wrapcheck // it says what
+}
+
+// makeDependent makes the shadow of a dependent.
+func (b *build) makeDependent(ctx context.Context, dep *projection.Dependent) error {
+	table := b.db.Table(dep.Table.Name).Of(b.mark().Generation)
+	return b.db.CreateTable(ctx, table, dep.Table.Spec(), dependentMark(b.mark(), dep.Table.Name)) //nolint:wrapcheck // it says what
+}
+
+// bears says whether a table still has its name.
+func bears(ctx context.Context, db *chstore.Store, table chstore.Table, mark chstore.Mark) error {
+	info, err := db.Inspect(ctx, table)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if info.Mark != mark {
+		return fmt.Errorf("table %s is %s and not %s: %w", table.Name, info.Mark, mark, errNotThere)
+	}
+	return nil
+}
