@@ -23,7 +23,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 	k.must(k.publish(t.Context(), "shop:orders", 600))
 	k.archiveAll(200)
 	k.must(k.publish(t.Context(), "shop:orders", 100))
-	for _, name := range []string{"items", "revenue"} {
+	for _, name := range []string{"items", "revenue", "lines"} {
 		k.build(rebuild.Spec{Projection: name})
 		want := k.contents(name)
 		if lines := strings.Count(want, "\n") + 1; name == "items" && lines != 1400 {
@@ -54,7 +54,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 func TestClickHouseIsKilled(t *testing.T) {
 	k := newKitchen(t, true)
 	k.examples()
-	names := []string{"timeline", "revenue", "items"}
+	names := []string{"timeline", "revenue", "lines"}
 	k.must(k.publish(t.Context(), "shop:orders", 3000))
 	k.archiveAll(300)
 	for _, name := range names {

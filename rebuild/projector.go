@@ -167,7 +167,7 @@ func (p *Projector) feed(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
-	l := &liveFeed{p: p, name: name, hold: hold}
+	l := &liveFeed{p: p, name: name, hold: hold, kept: map[uint64]*keptFeed{}}
 	return releaseAfter(ctx, hold, l.run(ctx))
 }
 
@@ -182,6 +182,7 @@ type liveFeed struct {
 	looked  time.Time
 	letters uint64
 	said    string
+	kept    map[uint64]*keptFeed // previous generations, by number
 }
 
 // holdLedger is the ledger of a live table: the projection's document.
@@ -208,7 +209,11 @@ func (l *liveFeed) run(ctx context.Context) error {
 		return err
 	}
 	l.renewed = time.Now()
-	return errors.Join(l.loop(ctx), l.feeder.close())
+	err := l.keepFed(ctx)
+	if err == nil {
+		err = l.loop(ctx)
+	}
+	return errors.Join(err, l.closeKept(), l.feeder.close())
 }
 
 func (l *liveFeed) loop(ctx context.Context) error {
@@ -226,10 +231,14 @@ func (l *liveFeed) loop(ctx context.Context) error {
 			l.waiting(err.Error())
 		}
 		l.measure(n)
+		more, err := l.stepKept(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
 		if err := l.tidy(ctx); err != nil {
 			return err
 		}
-		if n >= batchEvents {
+		if max(n, more) >= batchEvents {
 			continue
 		}
 		if rest := l.p.opts.Batch - time.Since(began); rest > 0 {
@@ -325,6 +334,9 @@ func (l *liveFeed) discover(ctx context.Context) error {
 func (l *liveFeed) tidy(ctx context.Context) error {
 	if time.Since(l.looked) >= l.p.opts.Discover {
 		if err := l.discover(ctx); err != nil {
+			return err
+		}
+		if err := l.keepFed(ctx); err != nil {
 			return err
 		}
 		if err := l.p.svc.Sweep(ctx, l.name); err != nil && ctx.Err() == nil {
