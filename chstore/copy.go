@@ -68,7 +68,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 	if target.Kind == Replacing {
 		source += " FINAL"
 	}
-	rest := " FROM " + source + " WHERE NOT ifNull(toBool((" + except + "\n)), false)"
+	rest := " FROM " + source + " WHERE NOT " + truth(except)
 	if err := s.scan(ctx, &statement{what: "count", doing: "count what is carried over", text: "SELECT " + count + rest}, &rows); err != nil {
 		return 0, err
 	}
@@ -113,11 +113,18 @@ func (s *Store) Clone(ctx context.Context, from, to Table) error {
 		if slices.Contains(wanted, id) {
 			continue
 		}
-		if err := s.exec(ctx, &statement{what: "clone", doing: "drop a partition of " + to.Name, text: "ALTER TABLE " + to.String() + " DROP PARTITION ID " + Literal(id)}); err != nil {
+		if err := s.dropPartition(ctx, to, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Store) dropPartition(ctx context.Context, table Table, id string) error {
+	return s.exec(ctx, &statement{
+		what: "drop", doing: "drop a partition of " + table.Name, text: "ALTER TABLE " + table.String() + " DROP PARTITION ID " + Literal(id),
+		settings: map[string]any{"max_partition_size_to_drop": 0},
+	})
 }
 
 func (s *Store) partitions(ctx context.Context, table Table) ([]string, error) {

@@ -24,10 +24,7 @@ func (b *build) carryOver(ctx context.Context) error {
 	if b.sub.kind == chstore.Adding {
 		return nil // together with the chunks, see pour
 	}
-	if err := b.db.Clean(ctx, b.shadow(), b.carried()); err != nil {
-		return err //nolint:wrapcheck // it says what
-	}
-	rows, err := b.copyRest(ctx, b.shadow())
+	rows, err := b.carryRest(ctx)
 	if err != nil {
 		return err
 	}
@@ -35,13 +32,34 @@ func (b *build) carryOver(ctx context.Context) error {
 	return nil
 }
 
-// copyRest copies what is outside of the scope.
-func (b *build) copyRest(ctx context.Context, into chstore.Table) (uint64, error) {
-	rows, err := b.db.CopyExcept(ctx, b.frozen(), into, b.sub.spec.Names(), b.spec.Scope.rows(b.sub.def), b.carried(), nil)
+// carryRest puts what is outside of the scope into the shadow, which has nothing else
+// yet. Where the definition has not changed the table, parts are linked, and the rows of
+// the scope are deleted there: other rows stay byte for byte as they are, and none is
+// written. Else they are copied.
+func (b *build) carryRest(ctx context.Context) (uint64, error) {
+	scope := b.spec.Scope.rows(b.sub.def)
+	alike, err := b.db.Alike(ctx, b.frozen(), b.shadow())
 	if err != nil {
 		return 0, err //nolint:wrapcheck // it says what
 	}
-	b.h.Log("info", fmt.Sprintf("carried %d rows over", rows))
+	if alike {
+		rows, err := b.db.LinkExcept(ctx, b.frozen(), b.shadow(), scope)
+		if err != nil {
+			return 0, err //nolint:wrapcheck // it says what
+		}
+		b.h.Log("info", fmt.Sprintf("carried %d rows over as they are", rows))
+		return rows, nil
+	}
+	if b.sub.kind != chstore.Adding {
+		if err := b.db.Clean(ctx, b.shadow(), b.carried()); err != nil {
+			return 0, err //nolint:wrapcheck // it says what
+		}
+	}
+	rows, err := b.db.CopyExcept(ctx, b.frozen(), b.shadow(), b.sub.spec.Names(), scope, b.carried(), nil)
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it says what
+	}
+	b.h.Log("info", fmt.Sprintf("carried %d rows over into another table", rows))
 	return rows, nil
 }
 
@@ -97,7 +115,7 @@ func (b *build) pour(ctx context.Context) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	if !b.spec.Scope.IsZero() {
-		carried, err := b.copyRest(ctx, b.shadow())
+		carried, err := b.carryRest(ctx)
 		if err != nil {
 			return err
 		}

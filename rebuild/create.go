@@ -95,13 +95,11 @@ func (s *Service) supported(d *projection.Definition) error {
 }
 
 // planFilter is what the archive may leave out of a plan: segments without any event
-// of the types and the tenants. Upcasters may make other types.
+// of the types, the tenants and the aggregates. Upcasters may make others.
 func planFilter(d *projection.Definition, scope *Scope) (*event.Matcher, error) {
-	filter := event.Filter{Tenants: scope.Tenants}
+	filter := scope.prunable(d)
 	if !d.Upcast {
 		filter.Types = d.Source.Types
-	} else {
-		filter.Tenants = nil
 	}
 	if filter.IsZero() {
 		return nil, nil //nolint:nilnil // no filter
@@ -119,7 +117,9 @@ func (s *Service) scopable(ctx context.Context, spec *Spec, sub *subject) error 
 		return nil
 	}
 	if sub.def.Kind == projection.Fold {
-		return fmt.Errorf("%w: %s is a fold, and those are rebuilt as a whole only", ErrInvalid, sub.def.Name)
+		if err := foldScopable(&spec.Scope, sub.def); err != nil {
+			return err
+		}
 	}
 	if len(sub.def.Dependents) > 0 {
 		return fmt.Errorf("%w: %s has dependent tables, and those are rebuilt as a whole only", ErrInvalid, sub.def.Name)

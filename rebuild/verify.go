@@ -145,6 +145,9 @@ func (b *build) recount(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err //nolint:wrapcheck // it says what
 	}
+	if err := b.recountCarried(ctx, there[b.carried()]); err != nil {
+		return false, err
+	}
 	for i := range b.plan.Chunks {
 		if rows, _ := b.journal.loaded(i); there[b.number(i)] != rows {
 			b.h.Log("warn", fmt.Sprintf("chunk %d has %d rows, and had %d when it was loaded", i, there[b.number(i)], rows))
@@ -154,7 +157,27 @@ func (b *build) recount(ctx context.Context) (again bool, err error) {
 	return again, nil
 }
 
-// difference compares the shadow with the live table; nil where there is none.
+// recountCarried says whether the rows that were carried over are all there: those
+// that were copied, and those that were linked, which have the numbers of earlier
+// generations.
+func (b *build) recountCarried(ctx context.Context, copied uint64) error {
+	if b.spec.Scope.IsZero() || b.sub.spec.TTL != "" {
+		return nil
+	}
+	linked, err := b.db.CountBelow(ctx, b.shadow(), b.number(0))
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if linked+copied == b.cp.Rows {
+		return nil
+	}
+	return remedy.Wrapf(fmt.Errorf("table %s: %w: %d rows were carried over, and there are %d of them", b.shadow().Name, chstore.ErrChangedByHand, b.cp.Rows, linked+copied),
+		"Cancel the rebuild and create a new one.")
+}
+
+// difference compares the shadow with the live table, in a scoped rebuild within the
+// scope: what is carried over is proved when that is done. It is nil where there is
+// nothing to compare with.
 func (b *build) difference(ctx context.Context) (*chstore.Diff, error) {
 	if b.cp.Base == 0 {
 		return nil, nil //nolint:nilnil // nothing to compare with
@@ -174,7 +197,7 @@ func (b *build) difference(ctx context.Context) (*chstore.Diff, error) {
 		}
 		return false
 	}
-	spec := chstore.DiffSpec{Old: b.live(), New: b.shadow()}
+	spec := chstore.DiffSpec{Old: b.live(), New: b.shadow(), Where: b.spec.Scope.rows(b.sub.def)}
 	for _, name := range b.sub.def.Keys {
 		if !has(name) {
 			b.warn("the live table has no key column %q, so rows were compared as a whole", name)
