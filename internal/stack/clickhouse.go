@@ -18,6 +18,10 @@ type ClickHouseOptions struct {
 	Dir    string   // data and log; default a temporary one, removed by Close
 	Config string   // XML elements added to <clickhouse>, such as <users>…</users>
 	Args   []string // more `clickhouse local` arguments
+	// Relay puts a relay before both ports. The engine, unlike a server, aborts when a
+	// client resets a connection, as one does that is killed or that cancels: with a
+	// relay it never sees that. It costs a little speed.
+	Relay bool
 }
 
 // ClickHouse is a running ClickHouse engine. It speaks the native and the HTTP
@@ -25,7 +29,8 @@ type ClickHouseOptions struct {
 // tables and no CREATE USER.
 type ClickHouse struct {
 	Server
-	opts ClickHouseOptions
+	opts   ClickHouseOptions
+	relays []*relay
 }
 
 // StartClickHouse starts the ClickHouse engine on two free loopback ports and returns
@@ -39,8 +44,39 @@ func StartClickHouse(ctx context.Context, opts ClickHouseOptions) (*ClickHouse, 
 	if err := c.firstStart(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	if err := c.startRelays(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
 	return c, nil
 }
+
+// startRelays makes the last two ports those that clients know.
+func (c *ClickHouse) startRelays(ctx context.Context) error {
+	if !c.opts.Relay {
+		return nil
+	}
+	for i := range 2 {
+		r, err := startRelay(ctx, c.ports[2+i].addr(), c.ports[i].addr())
+		if err != nil {
+			return err
+		}
+		c.relays = append(c.relays, r)
+	}
+	return nil
+}
+
+// Close stops the engine as Server.Close does.
+func (c *ClickHouse) Close() error {
+	var err error
+	for _, r := range c.relays {
+		err = errors.Join(err, r.close())
+	}
+	c.relays = nil
+	return errors.Join(err, c.Server.Close())
+}
+
+// known is the port that clients know of one that the engine listens on.
+func (c *ClickHouse) known(i int) *port { return c.ports[i+2*min(len(c.relays), 1)] }
 
 // It listens until its standard input ends.
 const listen = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT count() FROM file('stdin', 'LineAsString', 'l String')"
@@ -61,7 +97,11 @@ func (c *ClickHouse) configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.prepare(ctx, "chengine", c.opts.Dir, 2); err != nil {
+	ports := 2
+	if c.opts.Relay {
+		ports = 4
+	}
+	if err := c.prepare(ctx, "chengine", c.opts.Dir, ports); err != nil {
 		return err
 	}
 	config := fmt.Sprintf(clickHouseConfig, c.dir, c.dir, c.ports[0], c.ports[1], c.opts.Config)
@@ -107,13 +147,13 @@ func nodeModule(name ...string) (string, error) {
 }
 
 // Addr returns the address of the native protocol as host:port.
-func (c *ClickHouse) Addr() string { return c.ports[0].addr() }
+func (c *ClickHouse) Addr() string { return c.known(0).addr() }
 
 // URL returns the URL of the native protocol, for clickhouse-go.
 func (c *ClickHouse) URL() string { return "clickhouse://" + c.Addr() + "/default" }
 
 // HTTPURL returns the URL of the HTTP protocol.
-func (c *ClickHouse) HTTPURL() string { return "http://" + c.ports[1].addr() }
+func (c *ClickHouse) HTTPURL() string { return "http://" + c.known(1).addr() }
 
 // Query runs one statement over HTTP, as the default user, and returns the output in
 // the format that the statement names, TabSeparated if none.
@@ -129,7 +169,7 @@ func (c *ClickHouse) Query(ctx context.Context, statement string) (output string
 	return string(body), nil
 }
 
-func (c *ClickHouse) ping(ctx context.Context) error { return get(ctx, c.HTTPURL()+"/ping") }
+func (c *ClickHouse) ping(ctx context.Context) error { return get(ctx, "http://"+c.ports[1].addr()+"/ping") }
 
 // get succeeds when the URL answers 200.
 func get(ctx context.Context, url string) error {

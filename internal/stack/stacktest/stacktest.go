@@ -40,13 +40,15 @@ func S3(t testing.TB, opts stack.S3Options) *stack.S3 {
 	return started(t, s, err)
 }
 
-// ClickHouse starts the ClickHouse engine, which lives as long as the test.
+// ClickHouse starts the ClickHouse engine, which lives as long as the test, behind a
+// relay: see [stack.ClickHouseOptions].
 func ClickHouse(t testing.TB, opts stack.ClickHouseOptions) *stack.ClickHouse {
 	t.Helper()
 	needsServer(t)
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
+	opts.Relay = true
 	c, err := stack.StartClickHouse(t.Context(), opts)
 	return started(t, c, err)
 }
