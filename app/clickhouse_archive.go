@@ -13,13 +13,17 @@ import (
 )
 
 // pushdown says how ClickHouse itself reads the archive for rebuilds: on S3, with keys
-// that it may have. What lies in a directory goes through this process.
+// that it may have, or in a directory that is also on its server, as
+// clickhouse.archive_dir says. Else what lies in a directory goes through this process.
 func (a *app) pushdown() (rebuild.Pushdown, error) {
-	s3, prefix, err := a.archiveAtClickHouse()
-	if err != nil || s3 == nil {
+	s3, root, err := a.archiveAtClickHouse()
+	switch {
+	case err != nil:
 		return rebuild.Pushdown{}, err
+	case s3 != nil:
+		return rebuild.Pushdown{S3: s3, Prefix: root}, nil
 	}
-	return rebuild.Pushdown{S3: s3, Prefix: prefix}, nil
+	return rebuild.Pushdown{Dir: a.cfg.ClickHouse.ArchiveDir}, nil
 }
 
 // archiveAtClickHouse gives where ClickHouse finds the archive: a bucket and the prefix
@@ -31,7 +35,7 @@ func (a *app) archiveAtClickHouse() (s3 *chstore.S3, root string, err error) {
 		return nil, "", fmt.Errorf("store.url %s: want s3://bucket/prefix or file:///directory", a.cfg.Store.URL)
 	}
 	if u.Scheme == "file" {
-		return nil, u.Path, nil
+		return nil, cmp.Or(a.cfg.ClickHouse.ArchiveDir, u.Path), nil
 	}
 	store, at := a.cfg.Store, a.cfg.ClickHouse.S3
 	env := func(name string) string {

@@ -18,10 +18,12 @@ import (
 	"github.com/reservoirhq/reservoir/jobs"
 )
 
-const demoHelp = `Show Reservoir at work on this machine, in about 20 seconds. It starts a redis-server and an S3 server of its own (a directory takes
+const demoHelp = `Show Reservoir at work on this machine, in about 25 seconds. It starts a redis-server and an S3 server of its own (a directory takes
 the place of S3 where none is installed), lets a shop publish events, and archives them while they come. In the midst the archiver is killed
-with kill -9, a stream is trimmed behind its back, and it is started again. At the end the archive is verified and compared, event by
-event, with what was published. Then the payments of one tenant are replayed from the archive into another stream, at a limited rate.
+with kill -9, a stream is trimmed behind its back, and it is started again. Where the ClickHouse engine is installed, projections are built
+from the archive and kept live meanwhile; one has a mistake, which is corrected: the table is built anew beside the live one, compared with
+it, swapped in, rolled back, and swapped again. At the end the archive is verified and compared, event by event, with what was published, and
+the tables with the shop's own books. Then the payments of one tenant are replayed from the archive into another stream, at a limited rate.
 
 With --input it publishes the events of a JSONL file of yours instead: plain objects, each member a field, or what "reservoir events" prints;
 compressed with zstd or not. They go to the stream that --stream names, or that each event's --stream-field says. Replayed are those of the
@@ -39,7 +41,7 @@ func newDemoCmd(app *app) *cobra.Command {
 	var opts demo.Options
 	cmd := &cobra.Command{
 		Use:         "demo",
-		Short:       "Show it all on this machine: publish, archive, crash, recover, verify, replay",
+		Short:       "Show it all on this machine: publish, archive, crash, project, rebuild, verify, replay",
 		Long:        demoHelp,
 		Example:     demoExample,
 		Args:        cobra.NoArgs,
@@ -133,6 +135,8 @@ func (s *demoScreen) show(n demo.Notice) {
 		s.say("All %s events are published.", humanCount(n.Events))
 	case demo.Drained:
 		s.say("All is archived. Reading it all again, to compare ...")
+	case demo.Building, demo.Built, demo.Noticed, demo.Corrected, demo.Compared, demo.Swapped, demo.RolledBack, demo.RolledForth:
+		s.tables(n)
 	case demo.Replaying:
 		s.replaying(n)
 	case demo.Replayed:
@@ -148,9 +152,13 @@ func (s *demoScreen) ready(n demo.Ready) {
 	}
 	note := ""
 	if !n.S3 {
-		note = "\n            (no S3 server is installed: `make demo` installs one; a directory does as well)"
+		note = "\n              (no S3 server is installed: `make demo` installs one; a directory does as well)"
 	}
-	fmt.Fprintf(s.stdout, "  redis     %s\n  archive   %s%s\n  files     %s\n\n", n.Redis, n.Store, note, n.Dir)
+	engine := n.ClickHouse
+	if engine == "" {
+		engine = "- (" + n.NoTables + ")"
+	}
+	fmt.Fprintf(s.stdout, "  redis       %s\n  archive     %s%s\n  clickhouse  %s\n  files       %s\n\n", n.Redis, n.Store, note, engine, n.Dir)
 	s.began = time.Now()
 	s.say("%s", what)
 	s.say("`reservoir archive` (pid %d) archives them as they come.", n.Pid)
@@ -310,6 +318,7 @@ func (a *app) printDemoVerdict(r demo.Result, total demo.Stream, trimmed demo.Tr
 		v := r.Verified
 		line("ok", "verify: %d commits, %d segments, %s events, %s: no problems.", v.Commits, v.Segments, humanCount(v.Events), humanBytes(v.Bytes))
 	}
+	a.printDemoTables(r, line)
 	a.printDemoReplay(r, line)
 	const worthwhile = 100 << 10 // less is mostly headers and footers
 	ratio := func(stored int64) string {
@@ -356,10 +365,11 @@ func (a *app) printDemoNext(r demo.Result, d *demo.Demo, running bool) error {
 		lines = append(lines, "  "+program+" events --stream shop:orders --tenant acme --type OrderPaid --output table --limit 10")
 	}
 	lines = append(lines, demoReplayLines(r.Replay, program, running)...)
+	lines = append(lines, demoTablesLines(r.Tables, program, running)...)
 	lines = append(lines, "  "+program+" verify", "  "+program+" compact --min-age 0s",
 		"  zstd -dc $(find "+shellWord(d.ArchiveDir())+" -name '*.jsonl.zst' | head -1) | head -3 | jq .", "")
 	if running {
-		lines = append(lines, "Redis and the S3 server stay up until Ctrl-C; the files stay then too.")
+		lines = append(lines, "The servers stay up until Ctrl-C; the files stay then too.")
 	} else {
 		lines = append(lines, "The servers are stopped (--keep leaves them running); the archive stays until you say: rm -r "+shellWord(d.Dir()))
 	}

@@ -2,18 +2,22 @@ package app
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/doctor"
+	"github.com/reservoirhq/reservoir/migrations"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
 const doctorHelp = `Try everything that the configuration names, and say what is wrong and how to mend it.
 
 On the store it writes, reads and deletes objects of its own below doctor/ and probe/, with conditional writes too. On Redis it
-tries commands on a key that does not exist; nothing is changed there. Exit status 1 when a check fails; a warning is not a failure.`
+tries commands on a key that does not exist; nothing is changed there. On ClickHouse it makes small tables of its own, exchanges
+and drops them, and has the definitions of projections tried. Exit status 1 when a check fails; a warning is not a failure.`
 
 func newDoctorCmd(app *app) *cobra.Command {
 	var asJSON bool
@@ -48,7 +52,13 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 			_, err := archive.Open(ctx, store, a.archiveOptions())
 			return err
 		},
-		Remedy: remedyOf,
+		ConnectClickHouse: a.connectClickHouse,
+		Migrations:        a.migrationStatus,
+		Projections:       a.loadProjections,
+		Remedy:            remedyOf,
+	}
+	if pushdown, err := a.pushdown(); err == nil { // else the store says what is wrong
+		spec.ClickHouseNeeds = chstore.Needs{ReadS3: pushdown.S3 != nil, ReadFiles: pushdown.Dir != ""}
 	}
 	var checks []doctor.Check
 	count := map[doctor.Status]int{}
@@ -76,6 +86,16 @@ func (a *app) examine(ctx context.Context, asJSON bool) error {
 		return errProblems
 	}
 	return nil
+}
+
+// migrationStatus says which migrations are applied.
+func (a *app) migrationStatus(ctx context.Context) (list []migrations.Migration, err error) {
+	m, err := a.openMigrator()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return m.Status(ctx)
 }
 
 func (a *app) printCheck(c doctor.Check) error {

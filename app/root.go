@@ -77,6 +77,7 @@ func newRootCmd(app *app) *cobra.Command {
 
 	root.AddCommand(subcommands(app)...)
 	app.watch(root)
+	app.complete(root)
 	return root
 }
 

@@ -3,11 +3,12 @@
 # (which git ignores) and, for Debian packages, into the system. Does nothing, and says
 # nothing, for what is already there.
 #
-#   scripts/install-tools.sh [demo|lint|test]
+#   scripts/install-tools.sh [demo|clickhouse|lint|test]
 #
-#   demo   redis-server and an S3 server (versitygw)
-#   lint   golangci-lint
-#   test   both of these, jq, zstd, PostgreSQL, MariaDB, DuckDB and the ClickHouse engine (default)
+#   demo         redis-server, an S3 server (versitygw) and, where npm is, the ClickHouse engine
+#   clickhouse   the ClickHouse engine
+#   lint         golangci-lint
+#   test         all of these, jq, zstd, PostgreSQL, MariaDB, DuckDB and the ClickHouse engine (default)
 set -euo pipefail
 
 versitygw_version=v1.8.0
@@ -129,8 +130,13 @@ linter() { go_tool golangci-lint github.com/golangci/golangci-lint/v2/cmd/golang
 
 have go || die "needs Go 1.26 or later: https://go.dev/dl"
 case ${1:-test} in
-  demo) packages redis-server; s3_server ;;
+  demo)
+    packages redis-server
+    s3_server
+    "$BASH" scripts/install-tools.sh clickhouse || say "the demo goes on without ClickHouse, and shows no projections"
+    ;;
+  clickhouse) node_packages; chengine ;;
   lint) linter ;;
   test) packages redis-server jq zstd; databases; s3_server; linter; node_packages; chengine ;;
-  *) die "unknown set of tools '$1': demo, lint or test" ;;
+  *) die "unknown set of tools '$1': demo, clickhouse, lint or test" ;;
 esac

@@ -1,8 +1,9 @@
 // Package demo shows Reservoir at work on this machine: a shop publishes events to
 // a Redis, an archiver in a process of its own archives them, is killed in the
-// midst and started again, and then the archive is compared with an independent
-// record of what was published, and a part of it replayed into another stream. It
-// prints nothing: what happens is told to [Options.Show].
+// midst and started again. Meanwhile projections are built in ClickHouse and kept
+// live, one of them with a mistake, which is corrected by a rebuild. Then the
+// archive is compared with an independent record of what was published, and a part
+// of it replayed into another stream. It prints nothing: what happens is told to [Options.Show].
 package demo
 
 import (
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -60,8 +62,13 @@ func (o Options) withDefaults() Options {
 	if o.Rate == 0 && o.Input == "" {
 		o.Rate = DefaultRate
 	}
-	if o.Show == nil {
-		o.Show = func(Notice) {}
+	show, mu := o.Show, sync.Mutex{}
+	o.Show = func(n Notice) {
+		if show != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			show(n)
+		}
 	}
 	return o
 }
@@ -81,6 +88,18 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// noTables says why there are no projections, or "".
+func (o Options) noTables() string {
+	switch {
+	case o.Input != "":
+		return "the projections are of the shop's events"
+	case o.Duration < leastStory:
+		return "there is no time for projections"
+	default:
+		return ""
+	}
+}
+
 // Demo is a running demo: servers, an archiver, and what connects to them.
 type Demo struct {
 	opts    Options
@@ -94,6 +113,8 @@ type Demo struct {
 	store     objectstore.Store
 	archive   *archive.Archive
 	archiver  *stack.Program
+	programs  []*stack.Program // others that run
+	books     *books           // nil: there are no tables to compare with
 
 	keep bool // the directory, at Close
 }
@@ -140,8 +161,18 @@ func (d *Demo) makeDir() (err error) {
 }
 
 func (d *Demo) start(ctx context.Context) (err error) {
-	if err := d.servers.start(ctx, d.dir); err != nil {
+	noTables := d.opts.noTables()
+	if err := d.servers.start(ctx, d.dir, noTables == ""); err != nil {
 		return err
+	}
+	var engine string
+	if d.servers.clickhouse != nil {
+		engine, d.books = d.servers.clickhouse.Addr(), newBooks()
+		if err := d.writeDefinitions(); err != nil {
+			return err
+		}
+	} else if noTables == "" {
+		noTables = "no ClickHouse engine is installed: `make demo` installs one where Node's npm is"
 	}
 	if err := d.writeConfig(d.servers.storeKeys()); err != nil {
 		return err
@@ -171,6 +202,7 @@ func (d *Demo) start(ctx context.Context) (err error) {
 	}
 	d.opts.Show(Ready{
 		Redis: d.servers.redis.Addr(), Store: d.servers.storeName(), S3: d.servers.s3 != nil,
+		ClickHouse: engine, NoTables: noTables,
 		Dir: d.dir, Pid: d.archiver.Pid(), Total: d.source.total(),
 	})
 	return nil
@@ -192,6 +224,9 @@ func (d *Demo) Close() error {
 	var errs []error
 	if d.archiver != nil {
 		errs = append(errs, d.archiver.Close())
+	}
+	for _, p := range d.programs {
+		errs = append(errs, p.Close())
 	}
 	if d.publisher != nil {
 		errs = append(errs, d.publisher.Close())

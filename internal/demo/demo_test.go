@@ -65,12 +65,15 @@ func program(t *testing.T) string {
 // run runs a demo to its end, and closes it.
 func run(t *testing.T, opts demo.Options) (demo.Result, *demo.Demo, string) {
 	t.Helper()
-	var story []string
+	var story, tables []string // which are told at once
 	opts.Show = func(n demo.Notice) {
+		name := strings.TrimPrefix(fmt.Sprintf("%T", n), "demo.")
 		switch n.(type) {
 		case demo.Progress, demo.Replayed:
+		case demo.Building, demo.Built, demo.Noticed, demo.Corrected, demo.Compared, demo.Swapped, demo.RolledBack, demo.RolledForth:
+			tables = append(tables, name)
 		default:
-			story = append(story, strings.TrimPrefix(fmt.Sprintf("%T", n), "demo."))
+			story = append(story, name)
 		}
 	}
 	d, err := demo.Start(t.Context(), opts)
@@ -87,6 +90,9 @@ func run(t *testing.T, opts demo.Options) (demo.Result, *demo.Demo, string) {
 	for _, p := range result.Problems {
 		t.Error(p)
 	}
+	if want := "Building Built Noticed Corrected Compared Swapped RolledBack RolledForth"; result.Tables != nil && strings.Join(tables, " ") != want {
+		t.Errorf("the tables' story %q, want %q", tables, want)
+	}
 	return result, d, strings.Join(story, " ")
 }
 
@@ -101,6 +107,9 @@ func TestShop(t *testing.T) {
 		t.Errorf("total %+v, %d kills", total, result.Kills)
 	}
 	replayed(t, result, "shop:payments", "acme", "")
+	if b := result.Tables; b == nil || b.Orders == 0 || b.Paid.Orders == 0 || b.Spans < b.Steps || b.Steps < b.Orders || b.Asked == 0 {
+		t.Errorf("tables %+v", b)
+	}
 	// With the servers gone, the configuration names the files that stay.
 	out, err := exec.CommandContext(t.Context(), opts.Program, "verify", "--config", d.ConfigFile()).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf("%d events", total.Archived)) {
@@ -264,7 +273,7 @@ func TestInterruptionCleansUp(t *testing.T) {
 	}{
 		"own directory":         {true, false, false, -1},
 		"directory of the user": {false, false, false, 0},
-		"keep":                  {true, true, false, 4},
+		"keep":                  {true, true, false, 6},
 		"while it replays":      {true, false, true, -1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/rebuild"
 )
 
 // Notice is one of the types below: something that happened.
@@ -14,9 +15,12 @@ type Ready struct {
 	Redis string // address
 	Store string
 	S3    bool // or else a directory, for want of an S3 server
-	Dir   string
-	Pid   int    // of the archiver
-	Total uint64 // events that will be published
+	// ClickHouse is the address of the engine; without one NoTables says why there are
+	// no projections.
+	ClickHouse, NoTables string
+	Dir                  string
+	Pid                  int    // of the archiver
+	Total                uint64 // events that will be published
 }
 
 // Progress comes several times a second.
@@ -55,18 +59,70 @@ type Published struct{ Events uint64 }
 // Drained says that all events are archived, and the archiver has stopped.
 type Drained struct{}
 
+// Building says that a worker and a projector are up, which build the tables of
+// projections and keep them live.
+type Building struct {
+	Worker, Projector int // pids
+	Tables            []string
+}
+
+// Built says that the tables are there.
+type Built struct {
+	Tables      []string
+	Events      uint64 // that were read, for all tables together
+	Rows        uint64 // that these gave
+	DeadLetters uint64 // events that could not be used, set aside
+}
+
+// Answer is what a table says that a tenant has sold, and what the shop has written
+// down, who goes on selling meanwhile.
+type Answer struct {
+	Tenant       string
+	Table, Books Sales
+}
+
+// Noticed says that a table is wrong.
+type Noticed struct{ Answer }
+
+// Corrected says that the mistake in the definition is corrected: MistakeTypes is
+// RightTypes.
+type Corrected struct{}
+
+// Compared says that the table is rebuilt beside the live one, and how they differ.
+type Compared struct {
+	Rebuild string // the job
+	Found   rebuild.Verification
+}
+
+// Swapped says that the table that was rebuilt is the live one.
+type Swapped struct{ Answer }
+
+// RolledBack says that the wrong table is live again.
+type RolledBack struct{ Answer }
+
+// RolledForth says that the right table is live again.
+type RolledForth struct{ Answer }
+
 // Replaying says that a part of the archive is being replayed.
 type Replaying struct{ Replay }
 
 // Replayed comes several times a second while it is.
 type Replayed struct{ Job jobs.Job }
 
-func (Ready) notice()     {}
-func (Progress) notice()  {}
-func (Killed) notice()    {}
-func (Trimmed) notice()   {}
-func (Restarted) notice() {}
-func (Published) notice() {}
-func (Drained) notice()   {}
-func (Replaying) notice() {}
-func (Replayed) notice()  {}
+func (Ready) notice()       {}
+func (Progress) notice()    {}
+func (Killed) notice()      {}
+func (Trimmed) notice()     {}
+func (Restarted) notice()   {}
+func (Published) notice()   {}
+func (Drained) notice()     {}
+func (Building) notice()    {}
+func (Built) notice()       {}
+func (Noticed) notice()     {}
+func (Corrected) notice()   {}
+func (Compared) notice()    {}
+func (Swapped) notice()     {}
+func (RolledBack) notice()  {}
+func (RolledForth) notice() {}
+func (Replaying) notice()   {}
+func (Replayed) notice()    {}

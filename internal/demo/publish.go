@@ -84,6 +84,9 @@ func (d *Demo) publishSome(ctx context.Context, most uint64, to *records) (uint6
 			return 0, err
 		}
 		to.add(batch[i].stream, id, &batch[i].event)
+		if d.books != nil {
+			d.books.add(&batch[i].event)
+		}
 	}
 	return uint64(len(batch)), ended
 }

@@ -21,6 +21,8 @@ type Result struct {
 	// Problems are what Verify found, and where the archive is not what was
 	// published. There should be none.
 	Problems []string
+	// Tables is what became of the projections; nil when there were none.
+	Tables *Tables
 	// Replay is what was replayed, nil when nothing was: the archive has problems,
 	// or NoReplay says why.
 	Replay   *Replay

@@ -31,10 +31,13 @@ const (
 func (d *Demo) Run(ctx context.Context) (Result, error) {
 	began := time.Now()
 	story := &story{Demo: d, records: &records{streams: map[string]*record{}}}
+	story.tables = d.startTables(func() float64 { return float64(story.records.published()) / float64(d.source.total()) })
 	err := story.tell(ctx)
 	var result Result
 	if err == nil {
 		result, err = d.compare(ctx, story.records)
+		result.Tables = story.result
+		result.Problems = append(result.Problems, story.problems...)
 	}
 	if err == nil && len(result.Problems) == 0 {
 		err = d.replay(ctx, &result)
@@ -57,6 +60,10 @@ type story struct {
 	records  *records
 	kills    int
 	restarts int
+
+	tables   *tables // nil: there are none
+	result   *Tables
+	problems []string // of the tables
 }
 
 // step is done once that share of the events is published.
@@ -65,22 +72,52 @@ type step struct {
 	do func(context.Context, Progress) error
 }
 
-func (s *story) tell(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	var publisher sync.WaitGroup
-	publisher.Go(func() { done <- s.publish(ctx, s.records) })
-	err := s.follow(ctx, done)
-	cancel()
-	publisher.Wait()
-	if err != nil {
+func (s *story) tell(ctx context.Context) (err error) {
+	if err := s.tellAll(ctx); err != nil {
 		return err
 	}
 	if err := s.archiver.Stop(); err != nil {
 		return err
 	}
+	if s.tables != nil {
+		if s.result, s.problems, err = s.tables.settle(ctx); err != nil {
+			return fmt.Errorf("look at the tables: %w", err)
+		}
+	}
 	s.opts.Show(Drained{})
 	return nil
+}
+
+// tellAll returns when everything is published and archived, and the tables are built
+// and mended.
+func (s *story) tellAll(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done, told := make(chan error, 1), make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() { done <- s.publish(ctx, s.records) })
+	others.Go(func() {
+		defer close(told)
+		if s.tables == nil {
+			return
+		}
+		if err := s.tables.tell(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	err := s.follow(ctx, done)
+	if err == nil {
+		<-told
+		err = context.Cause(ctx)
+	} else if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	others.Wait()
+	if err != nil && s.tables != nil {
+		s.tables.analyst.end()
+	}
+	return err
 }
 
 // steps are those that fit the events.

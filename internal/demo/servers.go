@@ -15,12 +15,14 @@ import (
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
-// servers are a Redis and, where it is installed, an S3 server. Without one the
-// archive is a directory.
+// servers are a Redis and, where they are installed, an S3 server, without which the
+// archive is a directory, and the ClickHouse engine, without which there are no
+// projections.
 type servers struct {
-	dir   string
-	redis *stack.Redis
-	s3    *stack.S3
+	dir        string
+	redis      *stack.Redis
+	s3         *stack.S3
+	clickhouse *stack.ClickHouse
 }
 
 const (
@@ -28,7 +30,7 @@ const (
 	prefix = "demo"
 )
 
-func (s *servers) start(ctx context.Context, dir string) (err error) {
+func (s *servers) start(ctx context.Context, dir string, tables bool) (err error) {
 	s.dir = dir
 	s.redis, err = stack.StartRedis(ctx, stack.RedisOptions{Dir: filepath.Join(dir, "redis"), AOF: true, Fsync: "everysec"})
 	if errors.Is(err, stack.ErrNoBinary) {
@@ -41,6 +43,15 @@ func (s *servers) start(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	s.s3, err = stack.StartS3(ctx, stack.S3Options{Dir: filepath.Join(dir, "s3"), Bucket: bucket})
+	if err != nil && !errors.Is(err, stack.ErrNoBinary) || !tables {
+		return orNoBinary(err)
+	}
+	s.clickhouse, err = stack.StartClickHouse(ctx, stack.ClickHouseOptions{Dir: filepath.Join(dir, "clickhouse")})
+	return orNoBinary(err)
+}
+
+// orNoBinary lets pass that a server is not installed.
+func orNoBinary(err error) error {
 	if errors.Is(err, stack.ErrNoBinary) {
 		return nil
 	}
@@ -56,6 +67,9 @@ func (s *servers) close() error {
 		// Asked to end it waits up to ten seconds for idle connections, and there is nothing
 		// in flight that it could lose.
 		errs = append(errs, s.s3.Kill(), s.s3.Close())
+	}
+	if s.clickhouse != nil {
+		errs = append(errs, s.clickhouse.Kill(), s.clickhouse.Close()) // its tables are gone with it
 	}
 	return errors.Join(errs...)
 }
@@ -106,7 +120,7 @@ func (s *servers) openStore(ctx context.Context) (objectstore.Store, error) {
 // tried afterwards. It polls and commits far more often than the defaults, so that
 // there is something to see.
 func (d *Demo) writeConfig(store keys) error {
-	text, err := yaml.Marshal(keys{
+	config := keys{
 		"redis":   keys{"url": d.servers.redis.URL()},
 		"store":   store,
 		"streams": keys{"include": d.source.patterns(), "discover_interval": "1s"},
@@ -114,7 +128,13 @@ func (d *Demo) writeConfig(store keys) error {
 			"roll": keys{"age": "1s"},
 			"poll": keys{"interval": "100ms", "max_interval": "500ms"},
 		},
-	})
+	}
+	if engine := d.servers.clickhouse; engine != nil {
+		config["clickhouse"] = keys{"url": engine.URL()}
+		config["projections"] = keys{"dir": d.definitionsDir(), "state": filepath.Join(d.dir, "folds")}
+		config["jobs"] = keys{"poll": "200ms"}
+	}
+	text, err := yaml.Marshal(config)
 	if err != nil {
 		return err
 	}
