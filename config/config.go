@@ -152,6 +152,7 @@ type ClickHouse struct {
 	Replicated   bool         `koanf:"replicated" default:"false" doc:"Make replicated tables."`
 	TLS          TLS          `koanf:"tls" doc:"TLS to ClickHouse."`
 	DialTimeout  Duration     `koanf:"dial_timeout" default:"10s" min:"1ms" doc:"Longest wait for a connection."`
+	ArchiveDir   string       `koanf:"archive_dir" doc:"Absolute path of store.url's directory on the server of ClickHouse, below its user_files_path, for an archive in a directory: ClickHouse then reads the archive itself. Empty: it does not."`
 	S3           ClickHouseS3 `koanf:"s3" doc:"How ClickHouse itself reads the archive from S3. What is empty is as store says."`
 }
 

@@ -185,7 +185,7 @@ func (b *build) run(ctx context.Context) error {
 	}
 	steps := map[string]func(context.Context) error{
 		PhasePlan: b.look, PhaseShadow: b.makeShadow, PhaseCarry: b.carryOver, PhaseLoad: b.load, PhasePour: b.pourAll,
-		PhaseCatchUp: b.catchUp, PhaseVerify: b.verify, PhaseApproval: b.approve, PhaseHandOver: b.handOver, PhaseDone: b.retire,
+		PhaseCatchUp: b.catchUp, PhaseVerify: b.proved, PhaseApproval: b.approve, PhaseHandOver: b.handOver, PhaseDone: b.retire,
 	}
 	for {
 		phase := b.cp.Phase

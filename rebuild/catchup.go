@@ -36,7 +36,7 @@ func (l jobLedger) settle(done bool) {
 	f := &l.b.cp.Feed
 	if p := f.Pending; p != nil && done {
 		maps.Copy(f.Places, p.Positions)
-		f.Batch = p.Batch
+		f.Batch, f.Rows = p.Batch, f.Rows+p.Rows
 	}
 	f.Pending = nil
 }
@@ -44,6 +44,12 @@ func (l jobLedger) settle(done bool) {
 // catchUp feeds the shadow with what was archived since, and with what is live, until
 // there is little left.
 func (b *build) catchUp(ctx context.Context) error {
+	if !b.cp.Sealed {
+		if err := b.seal(ctx, loadedFile); err != nil {
+			return err
+		}
+		b.cp.Sealed = true
+	}
 	f, err := b.feeder(ctx)
 	if err != nil {
 		return err

@@ -51,6 +51,10 @@ type checkpoint struct {
 	Skipped  uint64           `json:"skipped,omitempty"`
 	// Feed is how far the shadow is fed beyond its chunks.
 	Feed feedState `json:"feed,omitzero"`
+	// Sealed says that it was noted what the tables were made of when they were loaded.
+	Sealed bool `json:"sealed,omitempty"`
+	// Verified is the number of the last batch that was in the table when it was verified.
+	Verified uint64 `json:"verified,omitempty"`
 	// Warnings are what a person has to know before the swap: with any, approval is
 	// not automatic.
 	Warnings []string `json:"warnings,omitempty"`
@@ -76,6 +80,7 @@ func readCheckpoint(text json.RawMessage) (*checkpoint, error) {
 type feedState struct {
 	Places map[string]place `json:"places,omitempty"`
 	Batch  uint64           `json:"batch"` // the number of the last one
+	Rows   uint64           `json:"rows,omitempty"`
 	// Pending is a batch of which it is not known whether the table has it.
 	Pending *projection.Pending `json:"pending,omitempty"`
 }

@@ -218,7 +218,7 @@ func (b *build) asVerified(ctx context.Context) error {
 	if err != nil || table.Name == b.live().Name {
 		return err // an exchange that was not noted is gone on with
 	}
-	if err := b.untouched(ctx); err != nil {
+	if err := errors.Join(b.untouched(ctx), b.sealed(ctx, verifiedFile, b.cp.Feed.Batch == b.cp.Verified && b.cp.Feed.Pending == nil)); err != nil {
 		return err
 	}
 	again, err := b.recount(ctx)
@@ -227,6 +227,15 @@ func (b *build) asVerified(ctx context.Context) error {
 	}
 	return remedy.Wrapf(fmt.Errorf("table %s: %w: it has not the rows any more that were verified", table.Name, chstore.ErrChangedByHand),
 		"Cancel the rebuild and create a new one.")
+}
+
+// stillIntact looks a last time, unless the exchange was begun already.
+func (b *build) stillIntact(ctx context.Context) error {
+	table, err := b.find(ctx, b.mark())
+	if err != nil || isLive(table) {
+		return err
+	}
+	return errors.Join(b.sealed(ctx, verifiedFile, false), b.intact(ctx))
 }
 
 func (b *build) handOverTo(ctx context.Context, f *feeder) error {
@@ -252,6 +261,9 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 			"Cancel this rebuild, and create a new one if it is still needed.")
 	}
 	if err := b.reach(ctx, hold, f); err != nil {
+		return err
+	}
+	if err := b.stillIntact(ctx); err != nil {
 		return err
 	}
 	// Both rights are renewed, so that the exchange is this worker's to make for as long

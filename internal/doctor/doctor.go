@@ -9,8 +9,11 @@ import (
 	"iter"
 	"time"
 
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/config"
+	"github.com/reservoirhq/reservoir/migrations"
 	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -26,7 +29,7 @@ const (
 
 // Check is one thing that was tried.
 type Check struct {
-	Area   string `json:"area"` // configuration, store, redis
+	Area   string `json:"area"` // configuration, store, redis, clickhouse, projections
 	Name   string `json:"name"`
 	Status Status `json:"status"`
 	Detail string `json:"detail,omitempty"` // what was found
@@ -44,6 +47,14 @@ type Spec struct {
 	OpenArchive func(context.Context, objectstore.Store) error
 	// ConnectRedis connects to the configured Redis.
 	ConnectRedis func(context.Context) (*redisstream.Client, error)
+	// ConnectClickHouse connects to the configured ClickHouse, if there is one, and
+	// ClickHouseNeeds says what else it will be asked for.
+	ConnectClickHouse func(context.Context) (*chstore.Store, error)
+	ClickHouseNeeds   chstore.Needs
+	// Migrations gives the state of the schema there.
+	Migrations func(context.Context) ([]migrations.Migration, error)
+	// Projections reads the configured definitions, if there are any.
+	Projections func() (*projection.Set, error)
 	// Remedy says what to do about an error; it may give "".
 	Remedy func(error) string
 }
@@ -58,6 +69,8 @@ func Run(ctx context.Context, spec Spec) iter.Seq[Check] {
 		e.store(ctx)
 		e.area = "redis"
 		e.redis(ctx)
+		e.area = "clickhouse"
+		e.clickhouse(ctx)
 	}
 }
 

@@ -16,11 +16,14 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/config"
 	"github.com/reservoirhq/reservoir/internal/doctor"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
+	"github.com/reservoirhq/reservoir/migrations"
 	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -273,5 +276,69 @@ func TestConfigurationWarnings(t *testing.T) {
 		if got, ok := find(checks, "configuration", name); !ok || got.Status != doctor.Warn || got.Remedy == "" {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// kitchen adds a ClickHouse to a spec.
+func kitchen(s *doctor.Spec, set func() (*projection.Set, error)) {
+	s.ConnectClickHouse = func(ctx context.Context) (*chstore.Store, error) {
+		return chstore.Connect(ctx, chstore.Config{URL: s.Config.ClickHouse.URL.Reveal(), DialTimeout: 2 * time.Second})
+	}
+	s.Migrations = func(ctx context.Context) (_ []migrations.Migration, err error) {
+		m, err := migrations.Open(migrations.Options{ClickHouse: chstore.Config{URL: s.Config.ClickHouse.URL.Reveal()}})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, m.Close()) }()
+		return m.Status(ctx)
+	}
+	s.Projections = set
+}
+
+func TestClickHouse(t *testing.T) {
+	engine := stacktest.ClickHouse(t, stack.ClickHouseOptions{})
+	set := func(text string) func() (*projection.Set, error) {
+		return func() (*projection.Set, error) {
+			return projection.Parse("p.yaml", strings.NewReader("name: p\nsource: {streams: [s]}\ntable: {engine: MergeTree, order_by: id, columns: {id: String}}\nselect: "+text), nil)
+		}
+	}
+	for _, c := range []struct {
+		name, url, text string
+		area, check     string
+		status          doctor.Status
+		want            string
+	}{
+		{"well", engine.URL(), "SELECT event_id AS id FROM events", "clickhouse", "exchange", doctor.OK, "in an instant"},
+		{"version", engine.URL(), "SELECT event_id AS id FROM events", "clickhouse", "version", doctor.OK, "default"},
+		{"grants", engine.URL(), "SELECT event_id AS id FROM events", "clickhouse", "grants", doctor.OK, "may do all"},
+		{"migrations", engine.URL(), "SELECT event_id AS id FROM events", "clickhouse", "migrations", doctor.Warn, "reservoir migrate up"},
+		{"definitions", engine.URL(), "SELECT event_id AS id FROM events", "projections", "definitions", doctor.OK, "1 in"},
+		{"a definition", engine.URL(), "SELECT event_id AS id FROM events", "projections", "p", doctor.OK, "takes it"},
+		{"a bad definition", engine.URL(), "SELECT evnt_id AS id FROM events", "projections", "p", doctor.Fail, "evnt_id"},
+		{"no definition", engine.URL(), "nonsense", "projections", "definitions", doctor.Fail, "SELECT"},
+		{"nobody there", "clickhouse://127.0.0.1:1", "SELECT event_id AS id FROM events", "clickhouse", "connect", doctor.Fail, "127.0.0.1:1"},
+		{"none", "", "SELECT event_id AS id FROM events", "projections", "clickhouse", doctor.Warn, "clickhouse.url"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := spec(t, "redis://127.0.0.1:1", local(t), "RESERVOIR_CLICKHOUSE_URL="+c.url, "RESERVOIR_PROJECTIONS_DIR="+t.TempDir())
+			kitchen(&s, set(c.text))
+			checks := slices.Collect(doctor.Run(t.Context(), s))
+			got, ok := find(checks, c.area, c.check)
+			if !ok || got.Status != c.status || !strings.Contains(got.Detail+" "+got.Remedy, c.want) {
+				t.Errorf("%+v, want %s %q; all: %+v", got, c.status, c.want, checks)
+			}
+			if got.Status != doctor.OK && got.Remedy == "" {
+				t.Errorf("no remedy: %+v", got)
+			}
+		})
+	}
+	db, err := chstore.Connect(t.Context(), chstore.Config{URL: engine.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	left, err := db.Query(t.Context(), "SELECT name FROM system.tables WHERE startsWith(name, '_reservoir')", 10)
+	if err != nil || len(left.Rows) > 0 {
+		t.Errorf("left behind: %s, %v", left.Rows, err)
 	}
 }
