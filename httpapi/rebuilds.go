@@ -1,0 +1,175 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/httpapi/api"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/rebuild"
+)
+
+// CreateRebuild implements api.StrictServerInterface.
+func (s *Server) CreateRebuild(ctx context.Context, r api.CreateRebuildRequestObject) (api.CreateRebuildResponseObject, error) {
+	spec := r.Body.Spec
+	if _, err := s.definition(ctx, spec.Projection); err != nil {
+		return nil, err
+	}
+	var err error
+	if spec.Scope.Tenants, err = who(ctx).narrow("spec.scope.tenants", spec.Scope.Tenants); err != nil {
+		return nil, err
+	}
+	j, err := s.opts.Rebuilds.Create(ctx, spec, rebuild.CreateOptions{
+		Name: r.Body.Name, Reason: r.Body.Reason, By: who(ctx).name, Paused: r.Body.Paused,
+		IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
+	})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what was being done
+	}
+	about(ctx, j.ID)
+	return jobAnswer{j, http.StatusCreated}, nil
+}
+
+// EstimateRebuild implements api.StrictServerInterface.
+func (s *Server) EstimateRebuild(ctx context.Context, r api.EstimateRebuildRequestObject) (api.EstimateRebuildResponseObject, error) {
+	d, err := s.definition(ctx, r.Body.Projection)
+	if err != nil {
+		return nil, err
+	}
+	filter := d.Source.Filter()
+	filter.Tenants, filter.Aggregates = r.Body.Scope.Tenants, r.Body.Scope.Aggregates
+	var m *event.Matcher
+	if !filter.IsZero() {
+		if m, err = filter.Compile(); err != nil {
+			return nil, &problemError{kind: invalidSpec, detail: err.Error(), err: err, remedy: s.remedy(err)}
+		}
+	}
+	names, err := s.streamNames(ctx, nil, d.Source.Streams)
+	if err != nil {
+		return nil, err
+	}
+	est := api.RebuildEstimate{Projection: d.Name, Exact: true, Streams: []api.RebuildStreamEstimate{}, Approval: api.RebuildEstimateApproval(cmp.Or(r.Body.Approval, d.Approval))}
+	for _, stream := range names {
+		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: stream, Filter: m, Format: r.Body.Format})
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it says what was being done
+		}
+		t := plan.Totals
+		est.Streams = append(est.Streams, api.RebuildStreamEstimate{
+			Stream: stream, Events: int64(t.Events), Exact: t.Exact, Segments: int64(t.Segments), Bytes: t.Bytes, Gaps: int64(t.Gaps), Lost: int64(t.Lost),
+		})
+		est.Events += int64(t.Events)
+		est.Segments += int64(t.Segments)
+		est.Bytes += t.Bytes
+		est.Gaps += int64(t.Gaps)
+		est.Lost += int64(t.Lost)
+		est.Exact = est.Exact && t.Exact
+	}
+	doc, err := s.projectionDocument(ctx, d.Name)
+	if err == nil && doc != nil && doc.Live.Generation > 0 {
+		var rows uint64
+		est.Generation = int64(doc.Live.Generation)
+		rows, err = s.opts.ClickHouse.Rows(ctx, s.opts.ClickHouse.Table(d.Table.Name))
+		n := int64(rows)
+		est.Rows = &n
+	}
+	return api.EstimateRebuild200JSONResponse(est), err
+}
+
+// GetVerification implements api.StrictServerInterface.
+func (s *Server) GetVerification(ctx context.Context, r api.GetVerificationRequestObject) (api.GetVerificationResponseObject, error) {
+	j, err := s.job(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if j.Kind != rebuild.Kind {
+		return nil, invalidSpec.problem(fmt.Sprintf("job %s is a %s, and only rebuilds are verified", j.ID, j.Kind))
+	}
+	v, err := s.verification(ctx, j)
+	return api.GetVerification200JSONResponse{VerificationAnswerJSONResponse: v}, err
+}
+
+func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.VerificationAnswerJSONResponse, err error) {
+	v, err := rebuild.ReadVerification(ctx, s.opts.Jobs.Files(j.ID))
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return answer, notFound.problem("rebuild " + j.ID + " has not come to its verification").withRemedy("Wait until its phase is " + rebuild.PhaseApproval)
+	}
+	if err != nil {
+		return answer, err //nolint:wrapcheck // it says what was being done
+	}
+	answer = api.VerificationAnswerJSONResponse{
+		Job: j.ID, Time: v.Time, Chunks: v.Chunks, Events: int64(v.Events), Rows: int64(v.Rows), Carried: int64(v.Carried), DeadLetters: int64(v.Letters),
+		Checks: append([]projection.CheckResult{}, v.Checks...), Warnings: v.Warnings,
+	}
+	if v.Difference != nil {
+		answer.Difference = viewDifference(v.Difference)
+	}
+	return answer, nil
+}
+
+func viewDifference(d *chstore.Diff) api.TableDifference {
+	v := api.TableDifference{
+		OldRows: int64(d.OldRows), NewRows: int64(d.NewRows), Same: int64(d.Same), Added: int64(d.Added), Removed: int64(d.Removed), Changed: int64(d.Changed),
+		OldColumns: d.OldColumns, NewColumns: d.NewColumns, Samples: []api.RowSample{},
+	}
+	for _, sample := range d.Samples {
+		v.Samples = append(v.Samples, api.RowSample{Kind: api.RowSampleKind(sample.Kind), Old: sample.Old, New: sample.New})
+	}
+	return v
+}
+
+// waiting returns the rebuild of a projection that waits for approval.
+func (s *Server) waiting(ctx context.Context, name string) (*jobs.Job, error) {
+	d, err := s.definition(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for j, err := range s.opts.Jobs.List(ctx, jobs.Query{States: []jobs.State{jobs.Paused}, Kinds: []string{rebuild.Kind}, Target: rebuild.Target(d.Name)}) {
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it says what was being done
+		}
+		if j.Progress.Phase == rebuild.PhaseApproval {
+			return j, nil
+		}
+	}
+	return nil, notFound.problem("no rebuild of " + d.Name + " waits for approval")
+}
+
+// GetDifference implements api.StrictServerInterface.
+func (s *Server) GetDifference(ctx context.Context, r api.GetDifferenceRequestObject) (api.GetDifferenceResponseObject, error) {
+	j, err := s.waiting(ctx, r.Projection)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.verification(ctx, j)
+	return api.GetDifference200JSONResponse{VerificationAnswerJSONResponse: v}, err
+}
+
+// ApproveProjection implements api.StrictServerInterface.
+func (s *Server) ApproveProjection(ctx context.Context, r api.ApproveProjectionRequestObject) (api.ApproveProjectionResponseObject, error) {
+	j, err := s.waiting(ctx, r.Projection)
+	if err != nil {
+		return nil, err
+	}
+	about(ctx, j.ID)
+	j, err = rebuild.Approve(ctx, s.opts.Jobs, j.ID, who(ctx).name)
+	return jobAnswer{j, http.StatusOK}, err
+}
+
+// rawRows makes sure that rows are rows in JSON too.
+func rawRows(rows [][]json.RawMessage) [][]json.RawMessage {
+	if rows == nil {
+		return [][]json.RawMessage{}
+	}
+	return slices.Clip(rows)
+}
