@@ -31,6 +31,9 @@ func NewRowBlock(columns []Column) (*RowBlock, error) {
 		}
 	}
 	b.table, b.columns = table, table.Block().Columns
+	for i, c := range b.columns {
+		b.columns[i] = faster(c)
+	}
 	return b, nil
 }
 

@@ -296,14 +296,8 @@ func filterOf(s *Source) (*event.Matcher, error) {
 // function gives what takes an event, and what is to be done after the last one.
 func (t *trialRun) function(rows *Rows) (take func(*Event) error, finish func() error, err error) {
 	if t.d.Kind == Map {
-		mapper, err := t.set.Mapper(t.d)
-		return func(e *Event) error {
-			made, err := mapper(e)
-			if err != nil {
-				return err
-			}
-			return rows.Append(made...)
-		}, func() error { return nil }, err
+		take, err := t.set.Adder(t.d, rows)
+		return take, func() error { return nil }, err
 	}
 	folder, err := t.set.Folder(t.d)
 	states := make(map[string]any)

@@ -28,8 +28,17 @@ type Mapper func(e *Event) ([]Row, error)
 // Function is a named function of a Registry, made by NewMap or NewFold.
 type Function struct {
 	name   string
-	mapper Mapper
+	mapper mapper
 	folder Folder
+}
+
+// mapper is a Mapper, or a function that makes structs.
+type mapper interface {
+	// adder returns what adds the rows that the function makes of an event to Rows: all of
+	// them, or none.
+	adder(to *Rows) (func(*Event) error, error)
+	// check says what of its rows the table does not have.
+	check(table *Table) error
 }
 
 // NewMap names a function for projections of kind map. Any number of goroutines
@@ -38,10 +47,24 @@ func NewMap(name string, f Mapper) Function {
 	if f == nil {
 		return Function{name: name}
 	}
-	return Function{name: name, mapper: func(e *Event) (rows []Row, err error) {
-		defer caught(&err)
-		return f(e)
-	}}
+	return Function{name: name, mapper: f}
+}
+
+func (f Mapper) adder(to *Rows) (func(*Event) error, error) {
+	return func(e *Event) error {
+		rows, err := f.call(e)
+		if err != nil {
+			return err
+		}
+		return to.Append(rows...)
+	}, nil
+}
+
+func (f Mapper) check(*Table) error { return nil } // its rows tell
+
+func (f Mapper) call(e *Event) (rows []Row, err error) {
+	defer caught(&err)
+	return f(e)
 }
 
 // caught makes an error of a panic of a function that people wrote.
@@ -192,8 +215,10 @@ func (f *Function) complete() error {
 	if f.folder == nil && f.mapper == nil {
 		return errors.New("it is nil")
 	}
-	if whole, ok := f.folder.(interface{ complete() error }); ok {
-		return whole.complete()
+	for _, part := range []any{f.folder, f.mapper} {
+		if whole, ok := part.(interface{ complete() error }); ok {
+			return whole.complete()
+		}
 	}
 	return nil
 }
@@ -229,6 +254,13 @@ func (r *Registry) check(d *Definition, bad func(field, remedy, format string, a
 	}
 	if f.kind() != d.Kind {
 		bad("function", "set kind to "+string(f.kind()), "%q is a function for %s, not for %s", d.Function, f.kind(), d.Kind)
+		return
+	}
+	if f.mapper == nil {
+		return
+	}
+	if err := f.mapper.check(&d.Table); err != nil {
+		bad("function", "add it to the table, or take it out of the struct", "function %q: %w", d.Function, err)
 	}
 }
 

@@ -22,6 +22,7 @@ type Rows struct {
 // rowColumn is a column of Rows.
 type rowColumn struct {
 	name    string
+	typ     string // as it is sent
 	convert converter
 	// trial takes a value first where that may fail: a block takes none back.
 	trial column.Interface
@@ -42,7 +43,7 @@ func NewRows(table *Table) (*Rows, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", c.Name, err)
 		}
-		r.columns = append(r.columns, rowColumn{c.Name, convert, trial})
+		r.columns = append(r.columns, rowColumn{c.Name, typ, convert, trial})
 		sent = append(sent, chstore.Column{Name: c.Name, Type: typ})
 	}
 	block, err := chstore.NewRowBlock(sent)
@@ -91,12 +92,20 @@ func (r *Rows) Append(rows ...Row) error {
 		converted[i] = values
 	}
 	for _, values := range converted {
-		if err := r.block.Append(values...); err != nil {
+		if err := r.add(values); err != nil {
 			return err // it was tried before
 		}
-		for _, v := range values {
-			r.bytes += sizeOf(v)
-		}
+	}
+	return nil
+}
+
+// add adds a row of what the client takes.
+func (r *Rows) add(values []any) error {
+	if err := r.block.Append(values...); err != nil {
+		return err
+	}
+	for _, v := range values {
+		r.bytes += sizeOf(v)
 	}
 	return nil
 }
@@ -140,8 +149,13 @@ func (c *rowColumn) take(value any) (any, error) {
 	if err != nil || c.convert.total {
 		return converted, err
 	}
+	return converted, c.try(converted)
+}
+
+// try says whether the client takes a value.
+func (c *rowColumn) try(value any) error {
 	c.trial.Reset()
-	return converted, c.trial.AppendRow(converted)
+	return c.trial.AppendRow(value)
 }
 
 // sizeOf is about how much memory a value takes.
@@ -149,6 +163,8 @@ func sizeOf(value any) int {
 	switch v := value.(type) {
 	case string:
 		return len(v) + 16
+	case *string:
+		return len(*v) + 16
 	case []any:
 		size := 8
 		for _, element := range v {

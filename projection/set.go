@@ -184,10 +184,14 @@ func (s *Set) names() iter.Seq[string] {
 	}
 }
 
-// Mapper returns the function of a projection of kind map.
-func (s *Set) Mapper(d *Definition) (Mapper, error) {
+// Adder returns what adds the rows that the function of a projection of kind map makes
+// of an event to Rows: all of them, or none.
+func (s *Set) Adder(d *Definition, to *Rows) (func(*Event) error, error) {
 	f, err := s.registry.function(d)
-	return f.mapper, err
+	if err != nil {
+		return nil, err
+	}
+	return f.mapper.adder(to)
 }
 
 // Folder returns the functions of a projection of kind fold.

@@ -78,7 +78,7 @@ func scalar(name string) (converter, bool) {
 				return time.Unix(0, 0).UTC(), nil
 			}
 			return typed[time.Time](v, name)
-		}}, true
+		}, total: true}, true
 	default:
 		return converter{}, false
 	}
@@ -287,11 +287,13 @@ func decimals(t typeTree) (converter, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case int64(d.Exponent()) >= -scale && int64(d.NumDigits())+int64(d.Exponent()) <= digits-scale: // as most are
+			return d, nil
 		case !d.Equal(d.Truncate(int32(scale))) || d.Abs().Cmp(limit) >= 0:
 			return nil, fmt.Errorf("%s does not fit %s with %d digits, %d of them after the point", shownValue(v), t.name, digits, scale)
 		}
 		return d, nil
-	}}, nil
+	}, total: true}, nil
 }
 
 // maxDecimal bounds the texts that are read as decimals.

@@ -120,7 +120,7 @@ func (b *build) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		hands <- &hand{rows: rows}
+		hands <- &hand{rows: rows.(blockMaker)}
 	}
 	b.total = b.plan.Events
 	for i := range b.plan.Chunks {
@@ -224,8 +224,8 @@ func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.
 // hand is what one of the chunks that are loaded at once is loaded with. The next one
 // takes its memory over.
 type hand struct {
-	rows   rowMaker
-	events batch
+	rows   blockMaker
+	events batch // of a chunk on which the SELECT fails
 }
 
 // chunkLoad is the loading of one chunk.
@@ -237,6 +237,7 @@ type chunkLoad struct {
 	kind  chstore.Kind
 	*hand
 	tries   int
+	parts   int // statements of this try
 	letters []Letter
 }
 
@@ -293,8 +294,7 @@ const attemptsPerEpoch = 1 << 20
 
 // once issues the statement of a chunk, and returns how many rows it gave.
 func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
-	c.tries++
-	c.letters = c.letters[:0]
+	c.begin()
 	if c.b.pushes(c.chunk) {
 		rows, err := c.push(ctx)
 		switch {
@@ -310,9 +310,15 @@ func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
 		if err := c.clean(ctx); err != nil {
 			return 0, err
 		}
-		c.tries++
+		c.begin()
 	}
 	return c.stream(ctx)
+}
+
+// begin begins another try.
+func (c *chunkLoad) begin() {
+	c.tries++
+	c.parts, c.letters = 0, c.letters[:0]
 }
 
 // pushes says whether ClickHouse reads a chunk itself.
@@ -335,54 +341,8 @@ func (b *build) goThrough(why error) {
 func (c *chunkLoad) load() chstore.Load {
 	return chstore.Load{
 		Into: c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
-		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, //nolint:gosec // small
+		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, Part: c.parts, //nolint:gosec // small
 	}
-}
-
-// stream sends the events of a chunk.
-func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
-	events, err := c.read(ctx)
-	if err != nil {
-		return 0, err
-	}
-	m, err := c.rows.make(ctx, events, false)
-	if err != nil {
-		return 0, err
-	}
-	rows, err := c.rows.insert(ctx, c.b.db, c.load())
-	if maker, ok := c.rows.(*sqlRows); ok && errors.Is(err, chstore.ErrData) {
-		if err := maker.refused(ctx, events, &m); err != nil {
-			return 0, err
-		}
-		c.tries++
-		rows, err = c.rows.insert(ctx, c.b.db, c.load())
-	}
-	c.letters = m.letters
-	return rows, err
-}
-
-// read reads the events of a chunk from the archive as it is now: their segments may
-// have been compacted since.
-func (c *chunkLoad) read(ctx context.Context) (*batch, error) {
-	stream := string(c.b.plan.Streams[c.chunk.Stream].Stream)
-	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
-		Stream: stream, Incarnation: c.chunk.Incarnation, Range: c.chunk.Range, Format: c.b.spec.Format,
-	})
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the stream
-	}
-	out := &c.events
-	out.reset()
-	for read, err := range plan.Batches(ctx) {
-		if err != nil {
-			return nil, err //nolint:wrapcheck // it names the stream
-		}
-		out.add(stream, read, read.Len())
-	}
-	if n := uint64(out.events.Len()); c.chunk.Whole && n != c.chunk.Events { //nolint:gosec // a length
-		return nil, fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", n, c.chunk.Events)
-	}
-	return out, nil
 }
 
 // aside keeps letters among the job's files, as far as the definition lets it.

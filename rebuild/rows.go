@@ -39,7 +39,11 @@ type sqlRows struct {
 }
 
 func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s *selector) (*sqlRows, error) {
-	block, err := chstore.NewBlock()
+	selections := []string{d.Select}
+	if len(d.Require) > 0 {
+		selections = append(selections, unusable(d))
+	}
+	block, err := chstore.NewBlock(selections...)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what
 	}
@@ -70,10 +74,37 @@ func (r *sqlRows) make(ctx context.Context, b *batch, count bool) (made, error) 
 	return m, err
 }
 
-// refused takes up a batch that failed to be inserted for its data: it finds the
-// events that cannot be used, and leaves them out.
-func (r *sqlRows) refused(ctx context.Context, b *batch, m *made) error {
-	return r.leaveOutFailing(ctx, b, m)
+// begin implements blockMaker.
+func (r *sqlRows) begin() { r.block.Reset() }
+
+// take implements blockMaker.
+func (r *sqlRows) take(of run, b *event.Batch, letters *[]Letter) error {
+	return r.selector.each(of.stream, of.incarnation, b, of.from, of.to, letters, func(e *event.Event, env *event.Envelope) error {
+		return r.block.AppendEvent(of.stream, of.incarnation, e.ID, env) //nolint:wrapcheck // it says what
+	})
+}
+
+// full implements blockMaker.
+func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= blockBytes }
+
+// flush implements blockMaker.
+func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows uint64, known bool, err error) {
+	if r.block.Len() == 0 {
+		return 0, true, nil
+	}
+	unusable, err := r.unusable(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	where := ""
+	if len(unusable) > 0 {
+		where = r.def.Usable()
+	}
+	load.Columns, load.Select = r.columns, r.def.Select
+	_, err = db.LoadBlock(ctx, r.block, where, load)
+	*letters = append(*letters, unusable...)
+	r.block.Reset()
+	return 0, false, err //nolint:wrapcheck // it says what
 }
 
 // count gives how many rows the block makes. All of their values are made, in the
@@ -126,25 +157,31 @@ type eventKey struct {
 // leaveOutUnusable leaves out the events that do not meet what the definition
 // requires.
 func (r *sqlRows) leaveOutUnusable(ctx context.Context, b *batch, m *made) error {
+	letters, err := r.unusable(ctx)
+	if err != nil || len(letters) == 0 {
+		return err
+	}
+	return r.leaveOut(b, letters, m)
+}
+
+// unusable gives the events of the block that do not meet what the definition requires.
+func (r *sqlRows) unusable(ctx context.Context) ([]Letter, error) {
 	if len(r.def.Require) == 0 || r.block.Len() == 0 {
-		return nil
+		return nil, nil
 	}
 	n, err := r.db.CountBlock(ctx, r.block, "SELECT 1 AS x FROM events WHERE NOT ("+r.def.Usable()+"\n)")
 	if err != nil || n == 0 {
-		return err //nolint:wrapcheck // it says what
+		return nil, err //nolint:wrapcheck // it says what
 	}
 	rows, err := r.db.Preview(ctx, r.block, unusable(r.def), tooManyLetters)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what
+		return nil, err //nolint:wrapcheck // it says what
 	}
 	letters, err := unusableLetters(rows)
-	if err != nil {
-		return err
+	if err == nil && uint64(len(letters)) < n {
+		err = fmt.Errorf("%d of %d events cannot be used, the first of them: %s", n, r.block.Len(), &letters[0])
 	}
-	if uint64(len(letters)) < n {
-		return fmt.Errorf("%d of %d events cannot be used, the first of them: %s", n, r.block.Len(), &letters[0])
-	}
-	return r.leaveOut(b, letters, m)
+	return letters, err
 }
 
 // leaveOut fills the block again without some events.

@@ -11,36 +11,31 @@ import (
 
 // mapRows makes rows with a function in Go.
 type mapRows struct {
-	mapper   projection.Mapper
 	selector *selector
 	reader   projection.Reader
+	event    projection.Event
 	block    *projection.Rows
+	add      func(*projection.Event) error // to the block
 }
 
 func newMapRows(sub *subject, s *selector) (*mapRows, error) {
-	mapper, err := sub.set.Mapper(sub.def)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the projection
-	}
 	block, err := projection.NewRows(&sub.def.Table)
 	if err != nil {
 		return nil, fmt.Errorf("projection %s: %w", sub.def.Name, err)
 	}
-	return &mapRows{mapper: mapper, selector: s, block: block}, nil
+	add, err := sub.set.Adder(sub.def, block)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the projection
+	}
+	return &mapRows{selector: s, block: block, add: add}, nil
 }
 
 // make implements rowMaker.
 func (r *mapRows) make(_ context.Context, b *batch, _ bool) (made, error) {
-	r.block.Reset()
+	r.begin()
 	var m made
 	for _, run := range b.runs {
-		err := r.selector.each(run.stream, run.incarnation, &b.events, run.from, run.to, &m.letters, func(e *event.Event, env *event.Envelope) error {
-			if err := r.one(run, e, env); err != nil {
-				m.letters = append(m.letters, letterOf(run.stream, run.incarnation, e.ID, env, err.Error()))
-			}
-			return nil
-		})
-		if err != nil {
+		if err := r.take(run, &b.events, &m.letters); err != nil {
 			return m, err
 		}
 	}
@@ -48,15 +43,29 @@ func (r *mapRows) make(_ context.Context, b *batch, _ bool) (made, error) {
 	return m, nil
 }
 
-// one makes the rows of one event: all of them, or none.
-func (r *mapRows) one(of run, e *event.Event, env *event.Envelope) error {
-	var ev projection.Event
-	r.reader.Read(&ev, of.stream, of.incarnation, e, env)
-	rows, err := r.mapper(&ev)
-	if err != nil {
-		return err //nolint:wrapcheck // it is the reason as people see it
-	}
-	return r.block.Append(rows...) //nolint:wrapcheck // it is the reason as people see it
+// begin implements blockMaker.
+func (r *mapRows) begin() { r.block.Reset() }
+
+// take implements blockMaker.
+func (r *mapRows) take(of run, b *event.Batch, letters *[]Letter) error {
+	return r.selector.each(of.stream, of.incarnation, b, of.from, of.to, letters, func(e *event.Event, env *event.Envelope) error {
+		r.reader.Read(&r.event, of.stream, of.incarnation, e, env)
+		if err := r.add(&r.event); err != nil {
+			*letters = append(*letters, letterOf(of.stream, of.incarnation, e.ID, env, err.Error()))
+		}
+		return nil
+	})
+}
+
+// full implements blockMaker.
+func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= blockBytes }
+
+// flush implements blockMaker.
+func (r *mapRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, _ *[]Letter) (rows uint64, known bool, err error) {
+	_, err = r.insert(ctx, db, load)
+	rows = uint64(r.block.Len()) //nolint:gosec // a length
+	r.block.Reset()
+	return rows, true, err
 }
 
 // insert implements rowMaker.

@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; replay 1,000,000; many 50,000,000; memory and rebuild 5,000,000; scale 1,000,000)")
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
-	flags.StringVar(&opts.only, "only", "", "of rebuild: some of push, send, map, fold and scope, with commas between; default all")
+	flags.StringVar(&opts.only, "only", "", "of rebuild: some of push, compare (what push has loaded), send, map, fold and scope, with commas between; default all")
 	flags.StringVar(&opts.dir, "dir", "", "of rebuild: a directory that keeps the archives for the next run; default a temporary one")
 	benchmarks := map[string]func(context.Context, options) error{
 		"archive": benchArchive, "many": benchMany, "memory": benchMemory, "rebuild": benchRebuild, "replay": benchReplay, "scale": benchScale,

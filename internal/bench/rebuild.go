@@ -69,7 +69,7 @@ func rebuildSteps() []rebuildStep {
 		{pushedStep, "push", "pushed", projection.SQL, rebuild.WayPushdown},
 		{sentStep, "send", "sent", projection.SQL, rebuild.WayGo},
 		{mappedStep, "map", "mapped", projection.Map, rebuild.WayGo},
-		{againStep, "push", "pushed", projection.SQL, rebuild.WayPushdown},
+		{againStep, "compare", "pushed", projection.SQL, rebuild.WayPushdown},
 	}
 }
 

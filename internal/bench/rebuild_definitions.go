@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shopspring/decimal"
+
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/projection/examples"
 )
@@ -60,7 +62,7 @@ approval: automatic
 
 // functions are those that the definitions name.
 func functions() (*projection.Registry, error) {
-	return projection.NewRegistry(projection.NewMap("orders", mapOrder), projection.NewFold("counters", projection.Folds[counter]{
+	return projection.NewRegistry(projection.NewMapOf("orders", mapOrder), projection.NewFold("counters", projection.Folds[counter]{
 		Apply: func(c counter, e *projection.Event) (counter, error) {
 			n, err := strconv.ParseUint(e.Payload, 10, 64)
 			if err != nil {
@@ -100,26 +102,37 @@ type orderPayload struct {
 	Channel string `json:"channel"`
 }
 
+// order is a row of the example.
+type order struct {
+	Tenant    string          `ch:"tenant"`
+	OrderID   uint64          `ch:"order_id"`
+	Status    string          `ch:"status"`
+	SKU       string          `ch:"sku"`
+	Quantity  uint32          `ch:"quantity"`
+	Amount    decimal.Decimal `ch:"amount"`
+	Currency  string          `ch:"currency"`
+	Customer  string          `ch:"customer"`
+	Country   string          `ch:"country"`
+	Channel   string          `ch:"channel"`
+	Version   uint64          `ch:"version"`
+	UpdatedAt time.Time       `ch:"updated_at"`
+}
+
 // mapOrder makes the rows of the example in Go, as one would write it.
-func mapOrder(e *projection.Event) ([]projection.Row, error) {
+func mapOrder(e *projection.Event, add func(order)) error {
 	if !e.HasVersion || e.Version < 0 {
-		return nil, errors.New("the event has no version")
+		return errors.New("the event has no version")
 	}
 	var p orderPayload
 	if err := e.Decode(&p); err != nil {
-		return nil, err
+		return err
 	}
-	return []projection.Row{{
-		"tenant": e.Tenant, "order_id": p.Order, "status": orderStatus(e.Type), "sku": p.Item.SKU, "quantity": p.Item.Quantity,
-		"amount": cents(p.Amount.Cents), "currency": p.Amount.Currency, "customer": p.Customer.ID,
-		"country": p.Customer.Country, "channel": p.Channel, "version": e.Version, "updated_at": e.OccurredAt,
-	}}, nil
-}
-
-// cents writes an amount as a Decimal takes it.
-func cents(n uint64) string {
-	b := strconv.AppendUint(make([]byte, 0, 24), n/100, 10)
-	return string(append(b, '.', byte('0'+n%100/10), byte('0'+n%10)))
+	add(order{
+		Tenant: e.Tenant, OrderID: p.Order, Status: orderStatus(e.Type), SKU: p.Item.SKU, Quantity: p.Item.Quantity,
+		Amount: decimal.New(int64(p.Amount.Cents), -2), Currency: p.Amount.Currency, Customer: p.Customer.ID,
+		Country: p.Customer.Country, Channel: p.Channel, Version: uint64(e.Version), UpdatedAt: e.OccurredAt,
+	})
+	return nil
 }
 
 func orderStatus(kind string) string {

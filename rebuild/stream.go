@@ -1,0 +1,136 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
+)
+
+// blockMaker is a rowMaker that takes the events of a chunk as they are read, and puts
+// their rows into the table block by block.
+type blockMaker interface {
+	rowMaker
+	// begin forgets what was taken.
+	begin()
+	// take takes events, and notes those that cannot be used.
+	take(of run, b *event.Batch, letters *[]Letter) error
+	// full says that what was taken is a block.
+	full() bool
+	// flush puts the rows of what was taken into a table, and forgets it. It returns how
+	// many they are, if that is known.
+	flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows uint64, known bool, err error)
+}
+
+// A block is sent at the first of these that it passes: it is in the memory of this
+// process, and of the server. Larger ones are not faster, and smaller ones make more
+// work for the table.
+const (
+	blockRows  = 100_000
+	blockBytes = 16 << 20
+)
+
+// stream sends the events of a chunk, block after block, and proves all of them.
+func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
+	rows, known, err := c.blocks(ctx)
+	if maker, ok := c.rows.(*sqlRows); ok && errors.Is(err, chstore.ErrData) {
+		// The events on which the SELECT fails are looked for with all of them at hand.
+		if err := c.clean(ctx); err != nil {
+			return 0, err
+		}
+		c.begin()
+		known, err = false, c.carefully(ctx, maker)
+	}
+	if err != nil || c.parts == 0 {
+		return 0, err
+	}
+	there, err := c.b.db.Prove(ctx, c.into, c.b.number(c.index))
+	if err == nil && known && c.kind == chstore.Keeping && there != rows {
+		return 0, fmt.Errorf("%w: %d of %d", errNotThere, there, rows)
+	}
+	return there, err //nolint:wrapcheck // it says what
+}
+
+// blocks sends a chunk. It returns how many rows that were, where it is known.
+func (c *chunkLoad) blocks(ctx context.Context) (rows uint64, known bool, err error) {
+	known = true
+	flush := func() error {
+		n, told, err := c.rows.flush(ctx, c.b.db, c.part(), &c.letters)
+		rows, known = rows+n, known && told
+		return err
+	}
+	c.rows.begin()
+	err = c.read(ctx, func(of run, b *event.Batch) error {
+		if err := c.rows.take(of, b, &c.letters); err != nil || !c.rows.full() {
+			return err
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	return rows, known, err
+}
+
+// part is the next statement of the chunk.
+func (c *chunkLoad) part() chstore.Load {
+	load := c.load()
+	load.Unproved = true
+	c.parts++
+	return load
+}
+
+// carefully sends a chunk without the events on which the SELECT fails.
+func (c *chunkLoad) carefully(ctx context.Context, maker *sqlRows) error {
+	flush := func() error {
+		m, err := maker.make(ctx, &c.events, true)
+		c.letters = append(c.letters, m.letters...)
+		if err != nil {
+			return err
+		}
+		c.events.reset()
+		_, err = maker.insert(ctx, c.b.db, c.part())
+		return err
+	}
+	c.events.reset()
+	err := c.read(ctx, func(of run, b *event.Batch) error {
+		c.events.add(of.stream, archive.Batch{Incarnation: of.incarnation, Batch: b}, of.to)
+		if !c.events.full() {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	return err
+}
+
+// read reads the events of a chunk from the archive as it is now: their segments may
+// have been compacted since.
+func (c *chunkLoad) read(ctx context.Context, take func(of run, b *event.Batch) error) error {
+	stream := string(c.b.plan.Streams[c.chunk.Stream].Stream)
+	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
+		Stream: stream, Incarnation: c.chunk.Incarnation, Range: c.chunk.Range, Format: c.b.spec.Format,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // it names the stream
+	}
+	var events uint64
+	for read, err := range plan.Batches(ctx) {
+		if err != nil {
+			return err //nolint:wrapcheck // it names the stream
+		}
+		events += uint64(read.Len()) //nolint:gosec // a length
+		if err := take(run{stream: stream, incarnation: read.Incarnation, to: read.Len()}, read.Batch); err != nil {
+			return err
+		}
+	}
+	if c.chunk.Whole && events != c.chunk.Events {
+		return fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", events, c.chunk.Events)
+	}
+	return nil
+}
