@@ -55,6 +55,8 @@ type Load struct {
 	Wide int
 	// Progress is called as the statement goes on, from one goroutine; over HTTP never.
 	Progress func(Progress)
+
+	values map[string]any // see statement
 }
 
 // chunkTag is the part of a query ID that names a chunk.
@@ -68,6 +70,7 @@ func (s *Store) LoadFiles(ctx context.Context, source Source, load Load) (rows u
 	if err != nil {
 		return 0, err
 	}
+	load.values = source.values()
 	return s.load(ctx, relation, load, nil, source.secrets())
 }
 
@@ -86,7 +89,7 @@ func (s *Store) readers() string {
 
 // relation returns the SELECT that is the relation events of a Block.
 func (b *Block) relation(where string) string {
-	return filtered("SELECT "+strings.Join(b.list, ", ")+" FROM "+blockTable, event.Range{}, nil, where)
+	return filtered("SELECT "+strings.Join(b.list, ", ")+" FROM "+blockTable, event.Range{}, false, where)
 }
 
 // over writes a SELECT over the relation events, or over what it names itself. The definition's text ends with a line
@@ -111,6 +114,7 @@ func (s *Store) load(ctx context.Context, relation string, load Load, tables []*
 		tables:   tables,
 		progress: load.Progress,
 		secrets:  secrets,
+		values:   load.values,
 	}
 	if err := s.exec(ctx, &st); err != nil {
 		return 0, err
@@ -169,7 +173,7 @@ func (s *Store) TryFiles(ctx context.Context, source Source) error {
 		return err
 	}
 	return s.query(ctx, &statement{
-		what: "try", doing: "read the archive from ClickHouse", text: over(relation, "*", "SELECT id_ms FROM events LIMIT 1"), secrets: source.secrets(),
+		what: "try", doing: "read the archive from ClickHouse", text: over(relation, "*", "SELECT id_ms FROM events LIMIT 1"), secrets: source.secrets(), values: source.values(),
 	}, func(driver.Rows) error { return nil })
 }
 
@@ -179,7 +183,7 @@ func (s *Store) Count(ctx context.Context, source Source, selection string) (row
 	if err != nil {
 		return 0, err
 	}
-	err = s.scan(ctx, &statement{what: "count", doing: "count what the SELECT gives", text: over(relation, "count()", selection), secrets: source.secrets()}, &rows)
+	err = s.scan(ctx, &statement{what: "count", doing: "count what the SELECT gives", text: over(relation, "count()", selection), secrets: source.secrets(), values: source.values()}, &rows)
 	return rows, err
 }
 

@@ -75,7 +75,7 @@ func (s *Store) PreviewFiles(ctx context.Context, source Source, selection strin
 	}
 	return s.rows(ctx, &statement{
 		what: "preview", doing: "run the SELECT",
-		text: over(relation, shown(columns), selection) + fmt.Sprintf("\nLIMIT %d", limit), secrets: source.secrets(),
+		text: over(relation, shown(columns), selection) + fmt.Sprintf("\nLIMIT %d", limit), secrets: source.secrets(), values: source.values(),
 	}, columns)
 }
 

@@ -80,7 +80,7 @@ func (s Source) relation(cluster string) (string, error) {
 	for _, c := range EventColumns() {
 		switch c.Name {
 		case "stream":
-			columns = append(columns, Literal(s.Stream)+" AS stream")
+			columns = append(columns, "{"+streamValue+":String} AS stream")
 		case "incarnation":
 			columns = append(columns, fmt.Sprintf("toUInt32(%d) AS incarnation", s.Incarnation))
 		default:
@@ -91,14 +91,28 @@ func (s Source) relation(cluster string) (string, error) {
 			}
 		}
 	}
-	return filtered("SELECT "+strings.Join(columns, ", ")+" FROM "+files, s.Range, s.Types, s.Where), nil
+	return filtered("SELECT "+strings.Join(columns, ", ")+" FROM "+files, s.Range, len(s.Types) > 0, s.Where), nil
+}
+
+// The names of the values that a relation is bound with.
+const (
+	streamValue = "reservoir_stream"
+	typesValue  = "reservoir_types"
+)
+
+func (s Source) values() map[string]any {
+	values := map[string]any{streamValue: s.Stream}
+	if len(s.Types) > 0 {
+		values[typesValue] = s.Types
+	}
+	return values
 }
 
 // filtered narrows a relation of events.
-func filtered(relation string, r event.Range, types []string, where string) string {
+func filtered(relation string, r event.Range, types bool, where string) string {
 	conditions := rangeConditions(r)
-	if len(types) > 0 {
-		conditions = append(conditions, "type IN ("+Literals(types)+")")
+	if types {
+		conditions = append(conditions, "type IN {"+typesValue+":Array(String)}")
 	}
 	if strings.TrimSpace(where) != "" {
 		conditions = append(conditions, "("+where+"\n)")

@@ -1,6 +1,7 @@
 package chstore_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -163,6 +164,32 @@ func TestSourcesThatCannotBePushedDown(t *testing.T) {
 	} {
 		if _, err := store.Count(t.Context(), source, "SELECT 1 FROM events"); !errors.Is(err, chstore.ErrNotPushable) {
 			t.Errorf("%v: %v", source.Keys, err)
+		}
+	}
+}
+
+// TestBoundValues: whatever is in the name of a stream or of a type comes through, over
+// both protocols.
+func TestBoundValues(t *testing.T) {
+	_, engine := connect(t, chstore.Config{})
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	dir := t.TempDir()
+	local, err := objectstore.NewLocal(dir, objectstore.LocalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, archived(t, local, "any", sample(20)).Keys[0])
+	for _, url := range []string{engine.URL(), engine.HTTPURL()} {
+		store := open(t, chstore.Config{URL: url})
+		for _, name := range []string{"shop:orders", `it's \ "quoted" {x:String} ?`, "line\nbreak\ttab\x00nul", "ünï©ode", string(all)} {
+			source := chstore.Source{Stream: name, Incarnation: 1, Keys: []string{path}, Types: []string{"OrderPaid", name}}
+			n, err := store.Count(t.Context(), source, "SELECT 1 AS x FROM events WHERE hex(stream) = '"+strings.ToUpper(hex.EncodeToString([]byte(name)))+"'")
+			if err != nil || n != 10 {
+				t.Errorf("stream %q: %d events, %v", name, n, err)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@ type statement struct {
 	text     string
 	settings clickhouse.Settings
 	tables   []*ext.Table
+	values   map[string]any // that the text names as {name:Type}
 	progress func(Progress)
 	secrets  []string // never to be shown
 }
@@ -66,9 +67,21 @@ func (s *Store) context(ctx context.Context, st *statement) context.Context {
 	return clickhouse.Context(ctx, options...)
 }
 
+// bound gives the values as the driver takes them. Values of users are bound wherever
+// ClickHouse binds them: not in DDL, where names, comments, defaults and settings stand,
+// nor in the arguments of table functions; and not in conditions that are parts of texts
+// of a definition. There they are quoted: see Literal and Identifier.
+func (st *statement) bound() []any {
+	args := make([]any, 0, len(st.values))
+	for name, value := range st.values {
+		args = append(args, clickhouse.Named(name, value))
+	}
+	return args
+}
+
 // exec issues a statement once.
 func (s *Store) exec(ctx context.Context, st *statement) error {
-	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text), st.secrets...)
+	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text, st.bound()...), st.secrets...)
 }
 
 // Exec issues a statement of a definition, such as a view's, once; what becomes part
@@ -96,7 +109,7 @@ func (s *Store) query(ctx context.Context, st *statement, row func(driver.Rows) 
 }
 
 func (s *Store) queryOnce(ctx context.Context, st *statement, row func(driver.Rows) error) (began bool, err error) {
-	rows, err := s.conn.Query(s.context(ctx, st), st.text)
+	rows, err := s.conn.Query(s.context(ctx, st), st.text, st.bound()...)
 	if err != nil {
 		return false, err
 	}
