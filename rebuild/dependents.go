@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -270,4 +271,62 @@ func bears(ctx context.Context, db *chstore.Store, table chstore.Table, mark chs
 		return fmt.Errorf("table %s is %s and not %s: %w", table.Name, info.Mark, mark, errNotThere)
 	}
 	return nil
+}
+
+// DependentVerification is what was found of a dependent table before the swap.
+type DependentVerification struct {
+	Table string `json:"table"`
+	// Rows are those of the SELECT that it is made of, as far as its engine tells.
+	Rows uint64 `json:"rows"`
+	// Difference is that from the live table; nil where there is none yet.
+	Difference *chstore.Diff `json:"difference,omitempty"`
+}
+
+// verifyDependents counts the dependents and compares them with the live ones.
+func (b *build) verifyDependents(ctx context.Context) ([]DependentVerification, error) {
+	var out []DependentVerification
+	for i := range b.sub.def.Dependents {
+		t := &b.sub.def.Dependents[i].Table
+		v := DependentVerification{Table: t.Name}
+		live, shadow := b.db.Table(t.Name), b.db.Table(t.Name).Of(b.mark().Generation)
+		var err error
+		if v.Rows, err = b.db.Holds(ctx, shadow, t.Kind()); err != nil {
+			return nil, err //nolint:wrapcheck // it says what
+		}
+		there, err := b.db.Inspect(ctx, live)
+		switch {
+		case errors.Is(err, chstore.ErrNoTable):
+			out = append(out, v)
+			continue
+		case err != nil:
+			return nil, err //nolint:wrapcheck // it says what
+		}
+		diff, err := b.db.Diff(ctx, dependentDiff(t, there, shadow))
+		if err != nil {
+			return nil, err //nolint:wrapcheck // it says what
+		}
+		v.Difference = &diff
+		b.h.Log("info", fmt.Sprintf("difference of dependent table %s from the live one: %d added, %d removed, %d changed, %d the same", t.Name, diff.Added, diff.Removed, diff.Changed, diff.Same))
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// dependentDiff compares by the key of the table, where that is made of columns that both
+// have.
+func dependentDiff(t *projection.Table, live chstore.Info, shadow chstore.Table) chstore.DiffSpec {
+	spec := chstore.DiffSpec{Old: live.Table, New: shadow}
+	both := func(name string) bool {
+		_, ok := t.Column(name)
+		return ok && slices.ContainsFunc(live.Columns, func(c chstore.Column) bool { return c.Name == name })
+	}
+	if !slices.ContainsFunc(t.OrderBy, func(key string) bool { return !both(key) }) {
+		spec.Keys = t.OrderBy
+	}
+	for _, c := range t.Columns {
+		if both(c.Name) && !slices.Contains(spec.Keys, c.Name) {
+			spec.Columns = append(spec.Columns, c.Name)
+		}
+	}
+	return spec
 }

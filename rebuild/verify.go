@@ -32,7 +32,9 @@ type Verification struct {
 	// Difference is that from the live table; nil where there is none yet. The two are
 	// not at the same position: the live one is fed meanwhile.
 	Difference *chstore.Diff `json:"difference,omitempty"`
-	Warnings   []string      `json:"warnings,omitempty"`
+	// Dependents are the dependent tables.
+	Dependents []DependentVerification `json:"dependents,omitempty"`
+	Warnings   []string                `json:"warnings,omitempty"`
 }
 
 // Failed counts the checks that failed.
@@ -95,6 +97,9 @@ func (b *build) verify(ctx context.Context) error {
 	}
 	if d := v.Difference; d != nil {
 		b.h.Log("info", fmt.Sprintf("difference from the live table: %d added, %d removed, %d changed, %d the same", d.Added, d.Removed, d.Changed, d.Same))
+	}
+	if v.Dependents, err = b.verifyDependents(ctx); err != nil {
+		return err
 	}
 	if v.Letters > 0 {
 		b.warn("%d events could not be used and were put aside", v.Letters)
