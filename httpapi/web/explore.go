@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,12 +50,11 @@ type explorePage struct {
 	Streams []string // to choose from
 	Asked   bool
 	Events  []foundEvent
-	Next    string // the query of the next page
-	Live    string // the query of the live tail; "": there is none
-	Replay  string // the query of a replay of the same
+	Next    template.URL // the query of the next page
+	Live    string       // the query of the live tail; "": there is none
+	Replay  template.URL // the query of a replay of the same
 	Problem *Problem
 	Took    time.Duration
-	Columns bool
 }
 
 // exploration is what to look for.
@@ -200,13 +200,13 @@ func (p *explorePage) links(f *form, x *exploration, more, live bool) {
 			same.Set(name, f.text(name))
 		}
 	}
-	p.Replay = same.Encode()
+	p.Replay = template.URL(same.Encode()) //nolint:gosec // it is escaped
 	if more && len(p.Events) > 0 {
 		last := p.Events[len(p.Events)-1]
 		same.Set("at", last.Stream)
 		same.Set("after", last.ID.String())
 		same.Set("incarnation", strconv.Itoa(last.Incarnation))
-		p.Next = same.Encode()
+		p.Next = template.URL(same.Encode()) //nolint:gosec // it is escaped
 	}
 }
 

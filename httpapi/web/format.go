@@ -20,9 +20,10 @@ func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"count": count, "bytes": size, "duration": duration, "rate": rate, "percent": percent, "pretty": pretty, "query": query,
 		"time": moment, "short": short, "idtime": idTime, "join": strings.Join, "plural": plural, "stateClass": stateClass, "dict": dict,
-		"ago":     func(t time.Time) string { return ago(s.opts.Clock(), t) },
-		"created": func(j *jobs.Job) time.Time { return jobs.Created(j.ID) },
-		"add":     func(a, b int) int { return a + b },
+		"ago":        func(t time.Time) string { return ago(s.opts.Clock(), t) },
+		"created":    func(j *jobs.Job) time.Time { return jobs.Created(j.ID) },
+		"sampleRows": sampleRows, "auditClass": auditClass,
+		"add": func(a, b int) int { return a + b },
 	}
 }
 

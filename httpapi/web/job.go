@@ -219,6 +219,13 @@ func (s *Server) approveJob(r *request) error {
 	if err != nil {
 		return err
 	}
+	check, err := rebuild.ReadVerification(r.Context(), s.opts.Jobs.Files(job.ID))
+	if err != nil {
+		return fmt.Errorf("%w: the new table is not verified yet: %w", errForm, err)
+	}
+	if spec, err := rebuild.ReadSpec(job); err != nil || check.Failed() > 0 && r.PostFormValue("word") != spec.Projection {
+		return fmt.Errorf("%w: checks failed: type the projection's name to approve nevertheless", errors.Join(errForm, err))
+	}
 	err = s.opts.Gate.Change(r.Request, "approveJob", func(ctx context.Context) (string, error) {
 		_, err := rebuild.Approve(ctx, s.opts.Jobs, job.ID, r.caller.Name())
 		return job.ID, err

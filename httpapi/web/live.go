@@ -40,9 +40,7 @@ func (e *eventStream) send(name, id, html string) error {
 	}
 	fmt.Fprintf(&b, "event: %s\n", name)
 	for line := range strings.SplitSeq(strings.ReplaceAll(html, "\r", ""), "\n") {
-		if line = strings.TrimSpace(line); line != "" {
-			fmt.Fprintf(&b, "data: %s\n", line)
-		}
+		fmt.Fprintf(&b, "data: %s\n", line)
 	}
 	return e.write(b.String() + "\n")
 }

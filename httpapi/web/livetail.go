@@ -103,4 +103,3 @@ func (s *Server) turn(ctx context.Context, r *request, out *eventStream, stream 
 	}
 	return true, out.send("rows", list[len(list)-1].ID.String(), b.String())
 }
-
