@@ -25,7 +25,12 @@ type engine struct{ svc *Service }
 
 // Run implements jobs.Engine.
 func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
-	b, err := e.prepare(ctx, h)
+	var b *build
+	holds := func(reason string) { h.Report(func(p *jobs.Progress) { p.Holding = reason }) }
+	err := patiently(ctx, holds, func(ctx context.Context) (err error) {
+		b, err = e.prepare(ctx, h)
+		return err
+	})
 	if err != nil {
 		return asJob(ctx, err)
 	}
@@ -190,7 +195,7 @@ func (b *build) run(ctx context.Context) error {
 	for {
 		phase := b.cp.Phase
 		b.begin(phase)
-		if err := steps[phase](ctx); err != nil {
+		if err := b.enter(ctx, phase, steps[phase]); err != nil {
 			return errors.Join(err, b.report())
 		}
 		if phase == PhaseDone {
@@ -201,6 +206,25 @@ func (b *build) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// enter goes through a phase. While ClickHouse cannot be reached it waits, for that is
+// no failure of the rebuild, and then begins the phase again as after a crash. The load
+// waits by itself, chunk by chunk.
+func (b *build) enter(ctx context.Context, phase string, step func(context.Context) error) error {
+	if phase == PhaseLoad {
+		return step(ctx)
+	}
+	again := false
+	return patiently(ctx, b.holds, func(ctx context.Context) error {
+		if again {
+			if err := b.db.Kill(ctx, ""); err != nil {
+				return err //nolint:wrapcheck // it says what
+			}
+		}
+		again = true
+		return step(ctx)
+	})
 }
 
 // pourAll makes the tables that are made of others.

@@ -63,6 +63,7 @@ func (s *Scope) rows(d *projection.Definition) string {
 // push has ClickHouse read the objects of a chunk itself.
 func (c *chunkLoad) push(ctx context.Context) (uint64, error) {
 	b, source := c.b, c.b.source(c.chunk)
+	source.Alone = c.tries > 1 // another server of the cluster may be down, which the error does not say
 	if c.chunk.Whole {
 		n, err := b.db.Count(ctx, source, "SELECT 1 AS x FROM events")
 		if err != nil {
