@@ -103,6 +103,9 @@ type derivation struct {
 }
 
 func (d *derivation) run(ctx context.Context) error {
+	if err := d.inPlace(ctx); err != nil {
+		return err
+	}
 	for _, t := range d.list {
 		if err := d.one(ctx, t); err != nil {
 			return fmt.Errorf("dependent table %s: %w", t.name, err)
@@ -111,8 +114,29 @@ func (d *derivation) run(ctx context.Context) error {
 	return nil
 }
 
+// inPlace says whether the tables still have their names. Where rows are kept the
+// statement itself finds out.
+func (d *dependents) inPlace(ctx context.Context) error {
+	if !slices.ContainsFunc(d.list, func(t *derived) bool { return t.kind != chstore.Keeping }) {
+		return nil
+	}
+	there, err := d.db.Marked(ctx, "", d.def.Name)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	for _, t := range d.list {
+		if !slices.ContainsFunc(there, func(i chstore.Info) bool { return i.Table == t.table && i.Mark == t.mark }) {
+			return fmt.Errorf("table %s is not %s any more: %w", t.table.Name, t.mark, errNotThere)
+		}
+	}
+	return nil
+}
+
 // wanted is what a dependent has to have of the batch.
 func (d *derivation) wanted(ctx context.Context, t *derived) (*projection.Pending, error) {
+	if t.kind == chstore.Replacing { // rows that come twice are one
+		return &projection.Pending{Batch: d.p.Batch, Rows: 1}, nil
+	}
 	rows, err := d.db.CountSelect(ctx, d.selection(t))
 	return &projection.Pending{Batch: d.p.Batch, Rows: rows, Base: d.p.Dependents[t.name]}, err //nolint:wrapcheck // it says what
 }
@@ -156,11 +180,6 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 }
 
 func (d *derivation) issue(ctx context.Context, t *derived, want *projection.Pending, attempt int) (uint64, error) {
-	if t.kind != chstore.Keeping {
-		if err := bears(ctx, d.db, t.table, t.mark); err != nil {
-			return 0, err
-		}
-	}
 	if time.Since(d.announced) > issueWithin/2 {
 		now := time.Now()
 		if err := d.confirm(ctx); err != nil {

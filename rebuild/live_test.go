@@ -161,7 +161,7 @@ func TestRebuildsUnderWrites(t *testing.T) {
 
 func TestRollback(t *testing.T) {
 	k := newKitchen(t, false)
-	names := k.examples()
+	names := k.examples()[:4]
 	k.must(k.publish(t.Context(), "shop:orders", 1000))
 	k.archiveAll(500)
 	for _, name := range names {
