@@ -25,7 +25,7 @@ build: ## Build bin/reservoir
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/reservoir ./cmd/reservoir
 
 .PHONY: demo
-demo: build ## A shop publishes events; Reservoir archives and verifies them (DEMO_ARGS="--input FILE.jsonl" for your own)
+demo: build ## A shop publishes events; Reservoir archives, projects, rebuilds, verifies and replays them (DEMO_ARGS="--input FILE.jsonl" for your own)
 	@scripts/install-tools.sh demo
 	@bin/reservoir demo $(DEMO_ARGS)
 

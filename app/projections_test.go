@@ -38,14 +38,14 @@ func TestProjectionCommands(t *testing.T) {
 	t.Chdir(t.TempDir())
 	dir := exampleDir(t)
 	t.Setenv("RESERVOIR_PROJECTIONS_DIR", dir)
-	if got := works(t, "projections", "validate"); got != "4 projections are valid; ClickHouse was not asked\n" {
+	if got := works(t, "projections", "validate"); got != "5 projections are valid; ClickHouse was not asked\n" {
 		t.Error(got)
 	}
 	t.Setenv("RESERVOIR_CLICKHOUSE_URL", engine.URL())
-	if got := works(t, "projections", "validate"); got != "4 projections are valid, and ClickHouse takes them\n" {
+	if got := works(t, "projections", "validate"); got != "5 projections are valid, and ClickHouse takes them\n" {
 		t.Error(got)
 	}
-	if got := works(t, "projections", "test"); !strings.HasSuffix(got, "4 projections, 0 failed\n") || !strings.Contains(got, "cannot be used") {
+	if got := works(t, "projections", "test"); !strings.HasSuffix(got, "5 projections, 0 failed\n") || !strings.Contains(got, "cannot be used") {
 		t.Error(got)
 	}
 	if got := works(t, "projections", "list"); !strings.Contains(got, "AggregatingMergeTree") || !strings.Contains(got, "unknown") {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +62,9 @@ func (d *Demo) startTables(share func() float64) *tables {
 	return &tables{Demo: d, books: d.books, analyst: &analyst{engine: d.servers.clickhouse}, share: share}
 }
 
+// projections are those of the examples that are shown.
+func projections() []string { return []string{"orders", "order_timeline", Mended, "traces"} }
+
 // writeDefinitions writes the example projections into the demo's directory, one of
 // them with a mistake.
 func (d *Demo) writeDefinitions() error {
@@ -70,9 +72,9 @@ func (d *Demo) writeDefinitions() error {
 		return err
 	}
 	files := examples.Files()
-	names, err := fs.Glob(files, "*")
-	if err != nil {
-		return err
+	names := []string{"events.jsonl"} // and what the tables must make of them, for `projections test`
+	for _, p := range projections() {
+		names = append(names, p+".yaml", p+".rows.jsonl")
 	}
 	for _, name := range names {
 		text, err := files.ReadFile(name)
@@ -183,7 +185,11 @@ func (t *tables) build(ctx context.Context) (err error) {
 		return err
 	}
 	built := Built{}
-	for d := range set.All() {
+	for _, name := range projections() {
+		d, err := set.Get(name)
+		if err != nil {
+			return err
+		}
 		built.Tables = append(built.Tables, d.Table.Name)
 	}
 	t.opts.Show(Building{t.worker.Pid(), t.projector.Pid(), built.Tables})
