@@ -18,8 +18,8 @@ var browseTemplate string
 // shownOperation is an operation on the page.
 type shownOperation struct {
 	ID, Method, Path, Summary, Description, Role, Restricted, Body, Answer string
-	Parameters                                                              []shownParameter
-	Answers                                                                 []shownAnswer
+	Parameters                                                             []shownParameter
+	Answers                                                                []shownAnswer
 }
 
 type shownParameter struct {

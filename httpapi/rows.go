@@ -122,7 +122,7 @@ func (q *rowQuery) restrict(d *projection.Definition, sc scope) error {
 		return nil
 	}
 	if d.Scope.Tenant == "" {
-		return restrictedToken.problem("the definition of "+d.Name+" does not say which column holds the tenant").withRemedy("Add scope.tenant to it, or use a token without that restriction")
+		return restrictedToken.problem("the definition of " + d.Name + " does not say which column holds the tenant").withRemedy("Add scope.tenant to it, or use a token without that restriction")
 	}
 	c, err := q.column("scope.tenant", d.Scope.Tenant)
 	if err != nil {

@@ -66,7 +66,9 @@ func (s *Server) end(ctx context.Context, stream string) (event.ID, error) {
 }
 
 // place is the ID of a message: incarnation and ID of the event.
-func placeText(incarnation int, id event.ID) string { return strconv.Itoa(incarnation) + "/" + id.String() }
+func placeText(incarnation int, id event.ID) string {
+	return strconv.Itoa(incarnation) + "/" + id.String()
+}
 
 func parsePlace(text string) (incarnation int, id event.ID, err error) {
 	number, rest, _ := strings.Cut(text, "/")
