@@ -46,10 +46,8 @@ type Load struct {
 	// Unproved leaves the reading back to the caller: the load returns 0 rows.
 	Unproved bool
 	// Guard makes the statement write nothing when a row of this chunk or a later one is
-	// in the table already; where rows are added up: when the table holds less than Base
-	// (see Added) or all of the Rows beyond that.
-	Guard      bool
-	Base, Rows uint64
+	// in the table already.
+	Guard bool
 	// Wide lets the statement use this many threads to read, and then more than one
 	// block: for whoever proves the load by its count alone. 0: one block.
 	Wide int
@@ -132,10 +130,7 @@ func (load *Load) text(relation string) string {
 	}
 	text := "INSERT INTO " + load.Into.String() + " (" + Identifiers(load.Columns) + ", " + Identifier(lineage) + ")\n" +
 		over(relation, "*, "+value, load.Select)
-	switch {
-	case load.Guard && load.Adding:
-		text += "\nWHERE (SELECT sum(" + Identifier(EventsColumn) + ") FROM " + load.Into.String() + ") BETWEEN " + number(load.Base) + " AND " + number(load.Base+load.Rows-1)
-	case load.Guard:
+	if load.Guard && !load.Adding {
 		text += "\nWHERE (SELECT count() FROM " + load.Into.String() + " WHERE " + Identifier(ChunkColumn) + " >= " + number(load.Chunk) + ") = 0"
 	}
 	return text

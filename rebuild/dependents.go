@@ -189,7 +189,7 @@ func (d *derivation) issue(ctx context.Context, t *derived, want *projection.Pen
 	}
 	load := chstore.Load{
 		Into: t.table, Columns: t.columns, Select: d.selection(t), Chunk: d.p.Batch, Attempt: contentOf(d.p) + attempt,
-		Adding: t.kind == chstore.Adding, Guard: t.kind != chstore.Replacing, Base: want.Base, Rows: want.Rows,
+		Adding: t.kind == chstore.Adding, Guard: t.kind == chstore.Keeping,
 	}
 	if time.Since(d.announced) > issueWithin {
 		return 0, errTooLate

@@ -188,7 +188,7 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 			return err
 		}
 	}
-	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind != chstore.Replacing, Base: p.Base, Rows: p.Rows}
+	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind == chstore.Keeping}
 	if time.Since(announced) > issueWithin {
 		return errTooLate
 	}
