@@ -128,7 +128,7 @@ func (w *warming) read(ctx context.Context, from *tail.Tail, empty <-chan *batch
 		}
 		b.add(w.stream, read, n)
 		last := n < read.Len() || b.upTo[w.stream].Compare(w.upTo) >= 0
-		if last || b.events.Len() >= foldEvents || b.events.Bytes() >= foldBytes {
+		if last || b.events.Len() >= min(foldEvents, w.svc.foldEvery) || b.events.Bytes() >= foldBytes {
 			if err := send(); err != nil || last {
 				return err
 			}
@@ -151,7 +151,7 @@ func (w *warming) take(b *batch) error {
 	if n > 0 {
 		w.at[w.stream] = b.upTo[w.stream]
 	}
-	if w.unsaved += n; w.unsaved < checkpointWarm {
+	if w.unsaved += n; w.unsaved < w.svc.foldEvery {
 		return nil
 	}
 	w.unsaved = 0

@@ -28,12 +28,14 @@ source: {streams: ["shop:*"]}
 table:
   engine: ReplacingMergeTree(events)
   order_by: [order_id]
-  columns: {order_id: String, events: UInt64, total: Int64}
+  columns: {order_id: String, tenant: String, events: UInt64, total: Int64}
+scope: {tenant: tenant, aggregate: order_id}
 `
 
 // counted is the state of the fold of the tests.
 type counted struct {
 	Order  string
+	Tenant string
 	Events uint64
 	Total  int64
 }
@@ -62,23 +64,29 @@ func functions() []projection.Function {
 				if _, err := fmt.Sscan(whole, &n); err != nil {
 					return c, err
 				}
-				c.Order, c.Events, c.Total = e.AggregateID, c.Events+1, c.Total+n
+				c.Order, c.Tenant, c.Events, c.Total = e.AggregateID, e.Tenant, c.Events+1, c.Total+n
 				return c, nil
 			},
 			Rows: func(_ string, c *counted) ([]projection.Row, error) {
-				return []projection.Row{{"order_id": c.Order, "events": c.Events, "total": c.Total}}, nil
+				return []projection.Row{{"order_id": c.Order, "tenant": c.Tenant, "events": c.Events, "total": c.Total}}, nil
 			},
 		}),
 	}
 }
 
-// Map and fold give what SQL gives, and go on being fed while they are rebuilt.
-func TestMapAndFold(t *testing.T) {
-	k := newKitchen(t, false, functions()...)
-	k.opts.StateDir = t.TempDir()
+// withStates gives the kitchen a directory for the states of folds.
+func (k *kitchen) withStates() {
+	k.t.Helper()
+	k.opts.StateDir = k.t.TempDir()
 	var err error
 	k.svc, err = rebuild.New(k.opts)
 	k.must(err)
+}
+
+// Map and fold give what SQL gives, and go on being fed while they are rebuilt.
+func TestMapAndFold(t *testing.T) {
+	k := newKitchen(t, false, functions()...)
+	k.withStates()
 	k.examples()
 	k.defs.put("mapped", mappedYAML)
 	k.defs.put("counts", countsYAML)

@@ -62,6 +62,7 @@ type Pushdown struct {
 type Service struct {
 	opts      Options
 	documents *projection.Store
+	foldEvery int // events that may have to be folded again after a crash
 }
 
 // DefaultTTL is the default of Options.TTL.
@@ -87,7 +88,7 @@ func New(opts Options) (*Service, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{opts: opts, documents: projection.NewStore(opts.Objects)}, nil
+	return &Service{opts: opts, documents: projection.NewStore(opts.Objects), foldEvery: checkpointWarm}, nil
 }
 
 // Documents is what is known of the projections that were built.

@@ -181,7 +181,7 @@ func (k *kitchen) contents(d string) string {
 		return strings.Join(all, "\n")
 	case strings.HasPrefix(d, "revenue"):
 		return k.query("SELECT tenant, day, sum(orders) AS o, sum(total) AS t FROM %s GROUP BY tenant, day ORDER BY tenant, day", d)
-	case strings.HasPrefix(d, "orders"):
+	case strings.HasPrefix(d, "orders"), strings.HasPrefix(d, "counts"):
 		return k.query("SELECT * EXCEPT _chunk FROM %s FINAL ORDER BY order_id", d)
 	}
 	return k.query("SELECT * EXCEPT _chunk FROM %s ORDER BY ALL", d)
