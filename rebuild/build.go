@@ -72,10 +72,11 @@ func (b *build) unswap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return releaseAfter(ctx, hold.Hold, b.unswapHeld(ctx, hold.Document(), there))
+	return releaseAfter(ctx, hold.Hold, b.unswapHeld(ctx, hold.Hold, there))
 }
 
-func (b *build) unswapHeld(ctx context.Context, doc *projection.Document, there []chstore.Info) error {
+func (b *build) unswapHeld(ctx context.Context, hold *projection.Hold, there []chstore.Info) error {
+	doc := hold.Document()
 	var want []named
 	if doc.Live.Generation != 0 {
 		def, err := b.svc.keptDefinition(ctx, b.name(), doc.Live.Digest)
@@ -88,7 +89,7 @@ func (b *build) unswapHeld(ctx context.Context, doc *projection.Document, there 
 		}
 		want = tablesOf(b.db, def, own.Mark)
 	}
-	return b.svc.takeBack(ctx, b.db, b.name(), want, slices.DeleteFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild != b.job.ID }))
+	return b.svc.takeBack(ctx, b.db, hold, want, slices.DeleteFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild != b.job.ID }))
 }
 
 // asJob makes an error one that says to the runner what to do with the job.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
-	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
@@ -266,15 +265,11 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 	if err := b.stillIntact(ctx); err != nil {
 		return err
 	}
-	// Both rights are renewed, so that the exchange is this worker's to make for as long
-	// as it may take.
+	// Both rights are renewed, so that the exchange is this worker's to make.
 	if err := b.save(ctx); err != nil {
 		return err
 	}
-	if err := hold.Renew(ctx); err != nil {
-		return err //nolint:wrapcheck // it names the projection
-	}
-	if err := b.exchange(ctx); err != nil {
+	if err := b.exchange(ctx, hold.Hold); err != nil {
 		return err
 	}
 	next := projection.Generation{Generation: b.cp.Generation, Digest: b.sub.digest, Rebuild: b.job.ID, Positions: maps.Clone(b.cp.Feed.Places)}
@@ -295,19 +290,13 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 
 // exchange makes the shadow the live table, in an instant, and its dependents one after
 // the other.
-func (b *build) exchange(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.svc.opts.TTL/2)
-	defer cancel()
+func (b *build) exchange(ctx context.Context, hold *projection.Hold) error {
 	if b.cp.Base != 0 {
 		if _, err := b.svc.generationTable(ctx, b.db, b.name(), b.cp.Base); err != nil {
 			return err
 		}
 	}
-	err := exchangeAll(ctx, b.db, b.name(), tablesOf(b.db, b.sub.def, b.mark()), b.cp.Base)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return jobs.Retry(fmt.Errorf("the exchange took too long: %w", err))
-	}
-	return err
+	return b.svc.exchangeAll(ctx, b.db, hold, tablesOf(b.db, b.sub.def, b.mark()), b.cp.Base)
 }
 
 // reach feeds the shadow until it is at least where the live table is, in every

@@ -273,7 +273,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	into := db.Table(d.Table.Name)
-	mark, err := s.inPlace(ctx, db, doc, d)
+	mark, err := s.inPlace(ctx, db, l.hold, d)
 	if err != nil {
 		return err
 	}

@@ -41,12 +41,7 @@ func (s *Service) rollBack(ctx context.Context, hold *projection.Hold, by string
 	if err != nil {
 		return err
 	}
-	if err := hold.Renew(ctx); err != nil {
-		return err //nolint:wrapcheck // it names the projection
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.TTL/2)
-	defer cancel()
-	if err := exchangeAll(ctx, db, doc.Name, tablesOf(db, def, own.Mark), doc.Live.Generation); err != nil {
+	if err := s.exchangeAll(ctx, db, hold, tablesOf(db, def, own.Mark), doc.Live.Generation); err != nil {
 		return err
 	}
 	left, err := s.generationTable(ctx, db, doc.Name, doc.Live.Generation)

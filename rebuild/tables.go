@@ -46,8 +46,8 @@ func occupied(ctx context.Context, db *chstore.Store, name string) ([]chstore.In
 // another, each in an instant; what is done of it already is left as it is. Readers may
 // see the dependents of one and the own table of the other in between. What the other
 // had and this one has not goes out of sight.
-func exchangeAll(ctx context.Context, db *chstore.Store, name string, next []named, from uint64) error {
-	there, err := occupied(ctx, db, name)
+func (s *Service) exchangeAll(ctx context.Context, db *chstore.Store, hold *projection.Hold, next []named, from uint64) error {
+	there, err := occupied(ctx, db, hold.Document().Name)
 	if err != nil {
 		return err
 	}
@@ -57,19 +57,34 @@ func exchangeAll(ctx context.Context, db *chstore.Store, name string, next []nam
 		if i := slices.IndexFunc(there, func(t chstore.Info) bool { return t.Table == n.live }); i >= 0 {
 			expect = there[i].Mark
 		}
-		if err := db.Exchange(ctx, n.live, n.mark, expect); err != nil {
-			return err //nolint:wrapcheck // it says what
+		if err := s.whileHeld(ctx, hold, func(ctx context.Context) error { return db.Exchange(ctx, n.live, n.mark, expect) }); err != nil {
+			return err
 		}
 	}
 	for _, t := range there {
 		if slices.ContainsFunc(next, func(n named) bool { return n.live == t.Table }) {
 			continue
 		}
-		if err := db.Park(ctx, t.Table, t.Mark); err != nil {
-			return err //nolint:wrapcheck // it says what
+		if err := s.whileHeld(ctx, hold, func(ctx context.Context) error { return db.Park(ctx, t.Table, t.Mark) }); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// whileHeld does something that may take half as long as the hold lasts, and renews that
+// before.
+func (s *Service) whileHeld(ctx context.Context, hold *projection.Hold, do func(context.Context) error) error {
+	if err := hold.Renew(ctx); err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.opts.TTL/2)
+	defer cancel()
+	err := do(bounded)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return jobs.Retry(fmt.Errorf("the exchange took too long: %w", err))
+	}
+	return err
 }
 
 // generationTable gives the own table of a generation, whatever its name is.
@@ -97,7 +112,8 @@ func (s *Service) generationInfo(ctx context.Context, db *chstore.Store, name st
 // that the document says, and gives the mark of its own one. They are others when a swap
 // was cut short: whoever began it ends it, and if nobody will, it is taken back. The
 // caller is the one who feeds.
-func (s *Service) inPlace(ctx context.Context, db *chstore.Store, doc *projection.Document, d *projection.Definition) (chstore.Mark, error) {
+func (s *Service) inPlace(ctx context.Context, db *chstore.Store, hold *projection.Hold, d *projection.Definition) (chstore.Mark, error) {
+	doc := hold.Document()
 	own, err := s.generationInfo(ctx, db, doc.Name, doc.Live.Generation)
 	if err != nil {
 		return chstore.Mark{}, err
@@ -118,17 +134,17 @@ func (s *Service) inPlace(ctx context.Context, db *chstore.Store, doc *projectio
 			return own.Mark, fmt.Errorf("table %s is %s, and the swap that made it that is not over: %w", t.Table.Name, t.Mark, projection.ErrHeld)
 		}
 	}
-	return own.Mark, s.takeBack(ctx, db, doc.Name, want, strangers)
+	return own.Mark, s.takeBack(ctx, db, hold, want, strangers)
 }
 
 // takeBack undoes a swap that was cut short.
-func (s *Service) takeBack(ctx context.Context, db *chstore.Store, name string, want []named, strangers []chstore.Info) error {
-	s.opts.Logger.Warn("a swap that was cut short is taken back", "projection", name)
+func (s *Service) takeBack(ctx context.Context, db *chstore.Store, hold *projection.Hold, want []named, strangers []chstore.Info) error {
+	s.opts.Logger.Warn("a swap that was cut short is taken back", "projection", hold.Document().Name)
 	if len(strangers) == 0 {
-		return exchangeAll(ctx, db, name, want, 0)
+		return s.exchangeAll(ctx, db, hold, want, 0)
 	}
 	for _, t := range strangers {
-		if err := exchangeAll(ctx, db, name, want, uint64(t.Mark.Generation)); err != nil { //nolint:gosec // from 1
+		if err := s.exchangeAll(ctx, db, hold, want, uint64(t.Mark.Generation)); err != nil { //nolint:gosec // from 1
 			return err
 		}
 	}
