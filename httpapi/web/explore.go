@@ -6,11 +6,9 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
-	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/tail"
 )
@@ -28,12 +26,12 @@ type foundEvent struct {
 }
 
 // Place is its address, for what is in templates.
-func (e *foundEvent) Place() string {
+func (e foundEvent) Place() string {
 	return "/event?" + string(query("stream", e.Stream, "incarnation", e.Incarnation, "id", e.ID))
 }
 
 // Aggregate is how filters name the event's aggregate.
-func (e *foundEvent) Aggregate() string {
+func (e foundEvent) Aggregate() string {
 	switch {
 	case e.AggregateID == "":
 		return ""
@@ -89,16 +87,6 @@ func readExploration(caller Caller, f *form) (*exploration, error) {
 	return x, nil
 }
 
-// narrow gives the streams that the caller may see of those that are looked for.
-func (s *Server) narrowed(ctx context.Context, caller Caller, patterns []string) ([]string, error) {
-	names, err := archiver.Streams(ctx, s.opts.Redis, s.opts.Archive, patterns, nil)
-	if err != nil && s.opts.Redis != nil {
-		names, err = archiver.Streams(ctx, nil, s.opts.Archive, patterns, nil)
-	}
-	names = slices.DeleteFunc(names, func(name string) bool { return !caller.Stream(name) })
-	return names, err //nolint:wrapcheck // it says what failed
-}
-
 // find gives up to limit events, stream after stream.
 func (s *Server) find(ctx context.Context, caller Caller, x *exploration, limit int) (found []foundEvent, more bool, err error) {
 	within, err := event.ParseRange(x.from, x.to, s.opts.Clock())
@@ -109,7 +97,7 @@ func (s *Server) find(ctx context.Context, caller Caller, x *exploration, limit 
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %w", errForm, err)
 	}
-	names, err := s.narrowed(ctx, caller, x.patterns)
+	names, _, err := s.names(ctx, caller, x.patterns, true)
 	if err != nil {
 		return nil, false, err
 	}

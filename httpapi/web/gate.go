@@ -46,7 +46,7 @@ type Caller interface {
 	// see. The error wraps ErrForbidden where it asks for others.
 	Narrow(tenants []string) ([]string, error)
 	// Job reports whether it may see a job.
-	Job(job *jobs.Job) bool
+	Job(ctx context.Context, job *jobs.Job) (bool, error)
 }
 
 // Problem is what people see of an error.

@@ -66,7 +66,11 @@ func (s *Server) findJob(r *request) (*jobs.Job, error) {
 		return nil, fmt.Errorf("%q is no job: %w", id, errNotHere)
 	}
 	job, err := s.opts.Jobs.Get(r.Context(), id)
-	if errors.Is(err, jobs.ErrNotFound) || err == nil && !r.caller.Job(job) {
+	seen := false
+	if err == nil {
+		seen, err = r.caller.Job(r.Context(), job)
+	}
+	if errors.Is(err, jobs.ErrNotFound) || err == nil && !seen {
 		return nil, fmt.Errorf("there is no job %s: %w", id, errNotHere)
 	}
 	return job, err //nolint:wrapcheck // it names the job

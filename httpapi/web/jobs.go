@@ -55,7 +55,9 @@ func (s *Server) jobList(r *request) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says what failed
 		}
-		if !r.caller.Job(job) {
+		if seen, err := r.caller.Job(ctx, job); err != nil {
+			return err //nolint:wrapcheck // it says what failed
+		} else if !seen {
 			continue
 		}
 		if len(p.Jobs) == jobsPerPage {

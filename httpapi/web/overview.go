@@ -104,18 +104,17 @@ const pageTimeout = 30 * time.Second
 
 // streamNames gives the names on this page of the overview.
 func (s *Server) streamNames(ctx context.Context, r *request, p *overviewPage) ([]string, error) {
-	all, err := archiver.Streams(ctx, s.opts.Redis, s.opts.Archive, s.opts.Include, s.opts.Exclude)
-	if err != nil && s.opts.Redis != nil {
-		p.LiveOff = s.problem(err).Detail
-		all, err = archiver.Streams(ctx, nil, s.opts.Archive, s.opts.Include, s.opts.Exclude)
-	}
+	all, off, err := s.names(ctx, r.caller, nil, true)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what failed
+		return nil, err
+	}
+	if off != nil {
+		p.LiveOff = s.problem(off).Detail
 	}
 	var names []string
 	after := r.FormValue("after")
 	for _, name := range all {
-		if !r.caller.Stream(name) || !strings.Contains(strings.ToLower(name), strings.ToLower(p.Search)) {
+		if !strings.Contains(strings.ToLower(name), strings.ToLower(p.Search)) {
 			continue
 		}
 		p.Total++
@@ -231,7 +230,9 @@ func (s *Server) activeJobs(ctx context.Context, r *request, p *overviewPage) er
 		if err != nil {
 			return err //nolint:wrapcheck // it says what failed
 		}
-		if !r.caller.Job(job) {
+		if seen, err := r.caller.Job(ctx, job); err != nil {
+			return err //nolint:wrapcheck // it says what failed
+		} else if !seen {
 			continue
 		}
 		if w, wanted := wantOf(job); wanted {

@@ -158,7 +158,11 @@ func (s *Server) projection(r *request) error {
 			if err != nil {
 				return err //nolint:wrapcheck // it says what failed
 			}
-			if r.caller.Job(job) {
+			seen, err := r.caller.Job(ctx, job)
+			if err != nil {
+				return err //nolint:wrapcheck // it says what failed
+			}
+			if seen {
 				p.Rebuilds = append(p.Rebuilds, job)
 			}
 		}

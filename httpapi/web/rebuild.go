@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
-	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
@@ -117,7 +116,7 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 	defer cancel()
 	d, spec, err := s.readRebuild(r, &form{Values: values})
 	if err == nil {
-		p.Estimate, err = s.estimate(ctx, d, spec)
+		p.Estimate, err = s.estimate(ctx, r, d, spec)
 	}
 	if err != nil {
 		problem := s.problem(err)
@@ -130,21 +129,25 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 }
 
 // estimate finds out what a rebuild would read, from commit logs alone.
-func (s *Server) estimate(ctx context.Context, d *projection.Definition, spec rebuild.Spec) (*rebuildEstimate, error) {
+func (s *Server) estimate(ctx context.Context, r *request, d *projection.Definition, spec rebuild.Spec) (*rebuildEstimate, error) {
 	e := &rebuildEstimate{Definition: d, Spec: spec, Approval: d.Approval, Scoped: !spec.Scope.IsZero()}
 	if spec.Approval != "" {
 		e.Approval = spec.Approval
 	}
 	filter := d.Source.Filter()
+	filter.Tenants, filter.Aggregates = spec.Scope.Tenants, spec.Scope.Aggregates
 	matcher, err := filter.Compile()
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
-	names, err := archiver.Streams(ctx, nil, s.opts.Archive, d.Source.Streams, nil)
+	names, _, err := s.names(ctx, r.caller, d.Source.Streams, false)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what failed
 	}
 	e.Totals.Exact = true
+	if filter.IsZero() {
+		matcher = nil
+	}
 	for _, name := range names {
 		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: name, Filter: matcher})
 		if err != nil {

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 
-	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/replay"
 )
@@ -129,12 +127,11 @@ func confirmReplay(spec *replay.Spec, e *replay.Estimate, into string) confirmat
 
 // suggest gives names of streams for a form.
 func (s *Server) suggest(r *request) []string {
-	all, err := archiver.Streams(r.Context(), nil, s.opts.Archive, nil, nil)
+	all, _, err := s.names(r.Context(), r.caller, nil, false)
 	if err != nil {
 		s.opts.Logger.Warn("streams cannot be suggested", "error", err)
 		return nil
 	}
-	all = slices.DeleteFunc(all, func(name string) bool { return !r.caller.Stream(name) })
 	return all[:min(len(all), maxNames)]
 }
 
