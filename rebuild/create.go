@@ -143,7 +143,7 @@ func (s *Service) scopable(ctx context.Context, spec *Spec, sub *subject) error 
 	if live.Kind != sub.kind {
 		return fmt.Errorf("%w: the engine of %s has changed, so its rows cannot be carried over: rebuild it as a whole", ErrInvalid, sub.def.Name)
 	}
-	return nil
+	return s.rounded(ctx, &spec.Scope, sub.def)
 }
 
 // Plan gives what a rebuild loads, as it was frozen when it was created.

@@ -236,7 +236,7 @@ func (r *foldRows) foldOne(to *foldWorker, e *foldEvent) error {
 		to.letters = append(to.letters, l)
 		return r.refuse(&l)
 	case err != nil:
-		return nil // it was not used when the rest of the table was made, either
+		return nil //nolint:nilerr // it was not used when the rest of the table was made, either
 	case !applied:
 		// The state may be ahead of an event that it could not use.
 		note, err := r.states.Refusal(e.Stream, place{Incarnation: e.Incarnation, ID: e.ID})
