@@ -115,6 +115,10 @@ func (s *Service) generationInfo(ctx context.Context, db *chstore.Store, name st
 func (s *Service) inPlace(ctx context.Context, db *chstore.Store, hold *projection.Hold, d *projection.Definition) (chstore.Mark, error) {
 	doc := hold.Document()
 	own, err := s.generationInfo(ctx, db, doc.Name, doc.Live.Generation)
+	if errors.Is(err, chstore.ErrNoTable) {
+		// A table is not to be seen while it is renamed: by one who took this one's place?
+		err = errors.Join(hold.Renew(ctx), err)
+	}
 	if err != nil {
 		return chstore.Mark{}, err
 	}
