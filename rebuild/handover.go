@@ -262,6 +262,9 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 	if err := b.reach(ctx, hold, f); err != nil {
 		return err
 	}
+	if err := hold.Renew(ctx); err != nil {
+		return err //nolint:wrapcheck // it names the projection
+	}
 	if err := b.stillIntact(ctx); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestChangedWhileItWaits(t *testing.T) {
 		{"lines", "lines", "OPTIMIZE TABLE %t FINAL", ""},
 	} {
 		job := k.create(rebuild.Spec{Projection: c.name, Approval: projection.Required})
-		if job, err := k.try(t.Context(), k.store, job.ID, time.Minute); err != nil || job.State != jobs.Paused {
+		if job, err := k.try(t.Context(), k.store, job.ID, 10*time.Minute); err != nil || job.State != jobs.Paused {
 			t.Fatalf("%s: %+v, %v", c.statement, job, err)
 		}
 		doc, err := k.svc.Documents().Get(t.Context(), c.name)
@@ -42,7 +42,7 @@ func TestChangedWhileItWaits(t *testing.T) {
 		k.must(k.publish(t.Context(), "shop:orders", 5))
 		_, err = k.svc.Approve(t.Context(), job.ID, "ann")
 		k.must(err)
-		job, err = k.try(t.Context(), k.store, job.ID, time.Minute)
+		job, err = k.try(t.Context(), k.store, job.ID, 10*time.Minute)
 		k.must(err)
 		if c.want == "" {
 			if job.State != jobs.Succeeded {
