@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -32,7 +33,7 @@ func (s *Server) ListAudit(ctx context.Context, r api.ListAuditRequestObject) (a
 	q := audit.Query{Since: p.Since, Until: p.Until, Who: p.Who, Operation: p.Operation, After: place.After}
 	for e, err := range s.trail.List(ctx, q) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if n := len(list.Entries); n == p.Limit {
 			if list.Next, err = encodeCursor(idPlace{list.Entries[n-1].ID}); err != nil {
@@ -64,7 +65,7 @@ func (s *Server) ListTokens(ctx context.Context, r api.ListTokensRequestObject) 
 	list := api.TokenList{Tokens: []api.Token{}}
 	for t, err := range s.tokens.List(ctx, place.After) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if n := len(list.Tokens); n == r.Params.Limit {
 			if list.Next, err = encodeCursor(idPlace{list.Tokens[n-1].ID}); err != nil {
@@ -84,7 +85,7 @@ func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject
 		Name: b.Name, Role: token.Role(b.Role), Streams: b.Streams, Tenants: b.Tenants, ExpiresAt: b.ExpiresAt, CreatedBy: who(ctx).name,
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	about(ctx, t.ID)
 	return api.CreateToken201JSONResponse{
@@ -97,7 +98,7 @@ func (s *Server) CreateToken(ctx context.Context, r api.CreateTokenRequestObject
 func (s *Server) RevokeToken(ctx context.Context, r api.RevokeTokenRequestObject) (api.RevokeTokenResponseObject, error) {
 	about(ctx, r.ID)
 	if _, err := s.tokens.Revoke(ctx, r.ID, who(ctx).name); err != nil {
-		return nil, err //nolint:wrapcheck // it names the token
+		return nil, err
 	}
 	return api.RevokeToken204Response{}, nil
 }
@@ -122,11 +123,15 @@ func sessionText(ctx context.Context, value string, age time.Duration) string {
 func (s *Server) CreateSession(ctx context.Context, r api.CreateSessionRequestObject) (api.CreateSessionResponseObject, error) {
 	call := callOf(ctx)
 	address, now := "failed:"+call.from, s.opts.Clock()
-	if s.failures.exhausted(address, now) {
-		return nil, &problemError{kind: tooManyRequests, detail: "too many tokens from this address were not valid", retryAfter: retryAfter}
+	if s.failures.exhausted(address, now) && !s.cheap(r.Body.Token) {
+		return nil, tooManyFailures()
 	}
-	if _, err := s.verify(ctx, r.Body.Token); err != nil {
+	_, err := s.verify(ctx, r.Body.Token)
+	if errors.Is(err, token.ErrRejected) {
 		s.failures.take(address, now)
+		return nil, &problemError{kind: unauthenticated, detail: token.ErrRejected.Error(), remedy: "Ask for a new token: `reservoir token create`", err: err}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return api.CreateSession204Response{Headers: api.CreateSession204ResponseHeaders{SetCookie: sessionText(ctx, r.Body.Token, sessionAge)}}, nil

@@ -11,7 +11,7 @@ import (
 func encodeCursor(place any) (string, error) {
 	text, err := json.Marshal(place)
 	if err != nil {
-		return "", err //nolint:wrapcheck // of a type of ours
+		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(text), nil
 }

@@ -77,11 +77,9 @@ var kinds = [...]struct {
 	{context.DeadlineExceeded, timedOut},
 }
 
-// problem makes the problem document of an error. What it does not know is internal:
-// its text is for the log alone.
-func (s *Server) problem(err error, requestID, path string) (p *problemError, document api.Problem) {
-	p = s.classify(err)
-	document = api.Problem{
+// problem makes the document of a problem.
+func (s *Server) problem(p *problemError, requestID, path string) api.Problem {
+	document := api.Problem{
 		Type: typePrefix + p.slug, Title: p.title, Status: p.status, Detail: s.opts.Redact(p.detail), Instance: path, RequestID: requestID,
 		Remedy: s.opts.Redact(p.remedy),
 	}
@@ -89,9 +87,11 @@ func (s *Server) problem(err error, requestID, path string) (p *problemError, do
 		f.Message, f.Value, f.Remedy = s.opts.Redact(f.Message), s.opts.Redact(f.Value), s.opts.Redact(f.Remedy)
 		document.Errors = append(document.Errors, f)
 	}
-	return p, document
+	return document
 }
 
+// classify finds out which problem an error is. What it does not know is internal: its
+// text is for the log alone.
 func (s *Server) classify(err error) *problemError {
 	if p := asProblem(err); p != nil {
 		return p

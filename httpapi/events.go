@@ -150,6 +150,9 @@ func (s *Server) GetEvent(ctx context.Context, r api.GetEventRequestObject) (api
 	if err != nil {
 		return nil, invalidSpec.field("path.id", r.ID, err.Error(), "")
 	}
+	if id.IsZero() { // it is that of no entry, and would be a range without an end
+		return nil, notFound.problem(fmt.Sprintf("stream %q has no event %s in the archive", r.Stream, id))
+	}
 	_, filter, err := s.matcher(ctx, &selection{})
 	if err == nil {
 		err = s.archived(ctx, r.Stream)
@@ -159,14 +162,14 @@ func (s *Server) GetEvent(ctx context.Context, r api.GetEventRequestObject) (api
 	}
 	plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: r.Stream, Incarnation: r.Params.Incarnation, Range: event.Range{From: id, To: id}, Filter: filter})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	var found *api.Event
 	x := s.opts.Mapping.Extractor()
 	var e event.Event
 	for b, err := range plan.Batches(ctx) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		for i := range b.Len() {
 			b.Event(i, &e)
@@ -175,7 +178,7 @@ func (s *Server) GetEvent(ctx context.Context, r api.GetEventRequestObject) (api
 			found = &v
 		}
 	}
-	if found == nil || id.IsZero() {
+	if found == nil {
 		return nil, notFound.problem(fmt.Sprintf("stream %q has no event %s in the archive", r.Stream, id))
 	}
 	return api.GetEvent200JSONResponse(*found), nil
@@ -252,7 +255,7 @@ func (s *Server) merged(ctx context.Context, sel *selection, limit int, cursor s
 	for _, stream := range names {
 		for inc, err := range s.opts.Archive.Incarnations(ctx, stream) {
 			if err != nil {
-				return nil, err //nolint:wrapcheck // it says what was being done
+				return nil, err
 			}
 			rest := within
 			if cursor != "" {
@@ -278,14 +281,14 @@ func (s *Server) merged(ctx context.Context, sel *selection, limit int, cursor s
 func (s *Server) mergeOne(ctx context.Context, spec archive.PlanSpec, page []placed, limit int) ([]placed, error) {
 	plan, err := s.opts.Archive.Plan(ctx, spec)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	x := s.opts.Mapping.Extractor()
 	var own []placed
 	size := 0
 	for e, err := range plan.Events(ctx) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		at := mergedPlace{spec.Stream, spec.Incarnation, e.ID}
 		if len(page) > limit && at.compare(page[limit].mergedPlace) > 0 {

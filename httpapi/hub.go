@@ -114,7 +114,7 @@ func (h *hub) read(ctx context.Context, id string, t *topic) {
 func (h *hub) one(ctx context.Context, id string, t *topic) error {
 	job, err := h.jobs.Get(ctx, id)
 	if err != nil {
-		return err //nolint:wrapcheck // it names the job
+		return err
 	}
 	t.publish(job)
 	t.lookedAt()
@@ -135,7 +135,7 @@ func (h *hub) all(ctx context.Context, _ string, t *topic) error {
 	there := map[string]bool{}
 	for job, err := range h.jobs.List(ctx, jobs.Query{States: active()}) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		there[job.ID] = true
 		t.publish(job)
@@ -147,7 +147,7 @@ func (h *hub) all(ctx context.Context, _ string, t *topic) error {
 			continue
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // it names the job
+			return err
 		}
 		t.publish(job)
 	}

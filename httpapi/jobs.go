@@ -67,7 +67,7 @@ func (a jobAnswer) write(w http.ResponseWriter) error {
 		h.Set("Location", "/v1/jobs/"+a.job.ID)
 	}
 	w.WriteHeader(a.status)
-	return json.NewEncoder(w).Encode(viewJob(a.job)) //nolint:wrapcheck // the caller has gone
+	return json.NewEncoder(w).Encode(viewJob(a.job))
 }
 
 // VisitGetJobResponse implements api.GetJobResponseObject.
@@ -104,7 +104,7 @@ func (a jobAnswer) VisitRetryDeadLettersResponse(w http.ResponseWriter) error { 
 func (s *Server) job(ctx context.Context, id string) (*jobs.Job, error) {
 	j, err := s.opts.Jobs.Get(ctx, id)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the job
+		return nil, err
 	}
 	return j, s.mustSeeJob(ctx, j)
 }
@@ -134,7 +134,7 @@ func (s *Server) sees(ctx context.Context, sc scope, j *jobs.Job) (bool, error) 
 			return false, nil
 		}
 		var spec replay.Spec
-		if j.Damaged != nil || json.Unmarshal(j.Spec, &spec) != nil {
+		if unreadable := json.Unmarshal(j.Spec, &spec) != nil; unreadable || j.Damaged != nil {
 			return false, nil
 		}
 		if spec.DeadLettersOf == "" {
@@ -145,7 +145,7 @@ func (s *Server) sees(ctx context.Context, sc scope, j *jobs.Job) (bool, error) 
 			return false, nil
 		}
 		if err != nil {
-			return false, err //nolint:wrapcheck // it names the job
+			return false, err
 		}
 	}
 	return false, nil
@@ -205,7 +205,7 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 	list := api.JobList{Jobs: []api.Job{}}
 	for j, err := range s.opts.Jobs.List(ctx, q) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if seen, err := s.sees(ctx, who(ctx).scope, j); err != nil || !seen {
 			if err != nil {
@@ -275,7 +275,7 @@ func (s *Server) ApproveJob(ctx context.Context, r api.ApproveJobRequestObject) 
 	about(ctx, r.ID)
 	j, err := rebuild.Approve(ctx, s.opts.Jobs, r.ID, who(ctx).name)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the job
+		return nil, err
 	}
 	return jobAnswer{j, http.StatusOK}, nil
 }

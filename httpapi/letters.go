@@ -46,7 +46,7 @@ func (s *Server) ListDeadLetters(ctx context.Context, r api.ListDeadLettersReque
 func (s *Server) replayLetters(ctx context.Context, j *jobs.Job, place letterPlace, limit int, list *api.DeadLetterList) error {
 	for l, err := range s.opts.Replays.DeadLetters(ctx, j.ID, place.After) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		if n := len(list.DeadLetters); n == limit {
 			list.Next, err = encodeCursor(letterPlace{After: list.DeadLetters[n-1].Key})
@@ -70,7 +70,7 @@ func (s *Server) rebuildLetters(ctx context.Context, j *jobs.Job, place letterPl
 	n := 0
 	for l, err := range s.opts.Rebuilds.DeadLetters(ctx, j.ID) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		if n++; n <= place.Skip {
 			continue
@@ -108,7 +108,7 @@ func (s *Server) RetryDeadLetters(ctx context.Context, r api.RetryDeadLettersReq
 		By: who(ctx).name, IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	about(ctx, j.ID)
 	return jobAnswer{j, http.StatusCreated}, nil
@@ -121,7 +121,7 @@ func (s *Server) PurgeDeadLetters(ctx context.Context, r api.PurgeDeadLettersReq
 	}
 	n, err := s.opts.Replays.PurgeDeadLetters(ctx, r.ID, keysOf(r.Body))
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	return api.PurgeDeadLetters200JSONResponse{Removed: n}, nil
 }

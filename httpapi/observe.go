@@ -51,6 +51,10 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		call := &call{requestID: requestID(r), from: c.RealIP(), method: r.Method, path: r.URL.Path, secure: c.IsTLS() || s.opts.SecureCookies}
 		c.SetRequest(r.WithContext(withCall(r.Context(), call)))
 		c.Response().Header().Set("X-Request-ID", call.requestID)
+		// What an earlier request on the connection was given ends with it.
+		if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(s.opts.Timeout + grace)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("bound the time to answer: %w", err)
+		}
 		s.metrics.flying.Inc()
 		defer s.metrics.flying.Dec()
 		err := recovered(next, c)
@@ -142,7 +146,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 		return
 	}
 	call := callOf(c.Request().Context())
-	p, document := s.problem(err, call.requestID, call.path)
+	p := s.classify(err)
 	header := c.Response().Header()
 	if p.status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Bearer realm="reservoir"`)
@@ -150,7 +154,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 	if p.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	if err := writeProblem(c, document); err != nil {
+	if err := writeProblem(c, s.problem(p, call.requestID, call.path)); err != nil {
 		s.opts.Logger.LogAttrs(c.Request().Context(), slog.LevelDebug, "answer not sent", slog.String("request_id", call.requestID), slog.String("error", err.Error()))
 	}
 }

@@ -45,7 +45,7 @@ func (s *Server) definition(ctx context.Context, name string) (*projection.Defin
 	if err == nil && !seesProjection(who(ctx).scope, d) {
 		return nil, notFound.problem(fmt.Sprintf("there is no projection %q", name))
 	}
-	return d, err //nolint:wrapcheck // it names the projection
+	return d, err
 }
 
 // seesProjection reports whether all streams of a projection are within a scope.
@@ -70,7 +70,7 @@ func (s *Server) projectionDocument(ctx context.Context, name string) (*projecti
 	if errors.Is(err, projection.ErrNotBuilt) {
 		return nil, nil //nolint:nilnil // it was never built
 	}
-	return doc, err //nolint:wrapcheck // it names the projection
+	return doc, err
 }
 
 func (s *Server) summary(d *projection.Definition, doc *projection.Document) (api.ProjectionSummary, error) {
@@ -163,7 +163,7 @@ func (s *Server) GetProjection(ctx context.Context, r api.GetProjectionRequestOb
 	if doc.Live.Generation > 0 && !who(ctx).byTenant() {
 		info, err := s.opts.ClickHouse.Inspect(ctx, s.opts.ClickHouse.Table(d.Table.Name))
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it names the table
+			return nil, err
 		}
 		rows, bytes := int64(info.Rows), int64(info.Bytes)
 		v.Rows, v.Bytes = &rows, &bytes
@@ -196,7 +196,7 @@ func (s *Server) fillPositions(ctx context.Context, v *api.Projection, doc *proj
 		at := doc.Live.Positions[stream]
 		log, err := s.opts.Archive.Log(ctx, stream)
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		head := projection.Position{Incarnation: log.Incarnation(), ID: log.Head()}
 		v.Positions = append(v.Positions, api.ProjectionPosition{
@@ -226,7 +226,7 @@ func (s *Server) RollbackProjection(ctx context.Context, r api.RollbackProjectio
 	about(ctx, d.Name)
 	doc, err := s.opts.Rebuilds.Rollback(ctx, d.Name, who(ctx).name)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the projection
+		return nil, err
 	}
 	v, err := s.summary(d, doc)
 	return api.RollbackProjection200JSONResponse(v), err
@@ -240,13 +240,17 @@ func (s *Server) DropGeneration(ctx context.Context, r api.DropGenerationRequest
 	}
 	number := uint64(r.Generation)
 	about(ctx, fmt.Sprintf("%s generation %d", d.Name, number))
-	if doc, err := s.projectionDocument(ctx, d.Name); err != nil || doc == nil {
-		return nil, errors.Join(err, notFound.problem(d.Name+" was never built")) // and is not made so by being held
+	doc, err := s.projectionDocument(ctx, d.Name)
+	if err != nil {
+		return nil, err
+	}
+	if doc == nil { // to hold it would make a document
+		return nil, notFound.problem(d.Name + " was never built")
 	}
 	// Nobody may roll back to it meanwhile: whoever does must hold the projection.
 	hold, err := s.opts.Rebuilds.Documents().Acquire(ctx, d.Name, projection.Claim{Worker: "api-" + callOf(ctx).requestID, Kind: projection.Rebuilder, TTL: dropTTL})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the projection
+		return nil, err
 	}
 	err = s.dropKept(ctx, d.Name, number, hold.Document())
 	return api.DropGeneration204Response{}, errors.Join(err, hold.Release(context.WithoutCancel(ctx)))
@@ -265,7 +269,7 @@ func (s *Server) dropKept(ctx context.Context, name string, number uint64, doc *
 	if err := s.dropTable(ctx, name, number); err != nil {
 		return err
 	}
-	return s.opts.Rebuilds.Documents().Dropped(ctx, name, number, who(ctx).name) //nolint:wrapcheck // it names the projection
+	return s.opts.Rebuilds.Documents().Dropped(ctx, name, number, who(ctx).name)
 }
 
 // dropTable drops the table that is marked as that generation, whatever its name is:
@@ -273,14 +277,14 @@ func (s *Server) dropKept(ctx context.Context, name string, number uint64, doc *
 func (s *Server) dropTable(ctx context.Context, name string, generation uint64) error {
 	tables, err := s.opts.ClickHouse.Marked(ctx, "", name)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what was being done
+		return err
 	}
 	for _, t := range tables {
 		if t.Mark.Generation < 0 || uint64(t.Mark.Generation) != generation || t.Mark.Role != "" {
 			continue
 		}
 		if err := s.opts.ClickHouse.DropTable(ctx, t.Table); err != nil {
-			return err //nolint:wrapcheck // it names the table
+			return err
 		}
 	}
 	return nil

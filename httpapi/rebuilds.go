@@ -34,7 +34,7 @@ func (s *Server) CreateRebuild(ctx context.Context, r api.CreateRebuildRequestOb
 		IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	about(ctx, j.ID)
 	return jobAnswer{j, http.StatusCreated}, nil
@@ -62,7 +62,7 @@ func (s *Server) EstimateRebuild(ctx context.Context, r api.EstimateRebuildReque
 	for _, stream := range names {
 		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: stream, Filter: m, Format: r.Body.Format})
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		t := plan.Totals
 		est.Streams = append(est.Streams, api.RebuildStreamEstimate{
@@ -105,7 +105,7 @@ func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.Veri
 		return answer, notFound.problem("rebuild " + j.ID + " has not come to its verification").withRemedy("Wait until its phase is " + rebuild.PhaseApproval)
 	}
 	if err != nil {
-		return answer, err //nolint:wrapcheck // it says what was being done
+		return answer, err
 	}
 	answer = api.VerificationAnswerJSONResponse{
 		Job: j.ID, Time: v.Time, Chunks: v.Chunks, Events: int64(v.Events), Rows: int64(v.Rows), Carried: int64(v.Carried), DeadLetters: int64(v.Letters),
@@ -136,7 +136,7 @@ func (s *Server) waiting(ctx context.Context, name string) (*jobs.Job, error) {
 	}
 	for j, err := range s.opts.Jobs.List(ctx, jobs.Query{States: []jobs.State{jobs.Paused}, Kinds: []string{rebuild.Kind}, Target: rebuild.Target(d.Name)}) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if j.Progress.Phase == rebuild.PhaseApproval {
 			return j, nil

@@ -31,7 +31,7 @@ func (s *Server) CreateReplay(ctx context.Context, r api.CreateReplayRequestObje
 		IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
 	})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	about(ctx, j.ID)
 	return jobAnswer{j, http.StatusCreated}, nil
@@ -50,7 +50,11 @@ func (s *Server) EstimateReplay(ctx context.Context, r api.EstimateReplayRequest
 	}
 	est, err := s.opts.Replays.Estimate(ctx, spec, opts)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		p := s.classify(err)
+		for i := range p.fields { // the body is the spec itself
+			p.fields[i].Field = strings.TrimPrefix(p.fields[i].Field, "spec.")
+		}
+		return nil, p
 	}
 	if sc.byTenant() {
 		hideOthers(est)

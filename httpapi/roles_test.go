@@ -47,18 +47,6 @@ func (w *world) requests() (list []request) {
 func TestEveryRoleAndOperation(t *testing.T) {
 	w := newWorld(t, withClickHouse)
 	ranks := map[string]int{"none": 0, "viewer": 1, "operator": 2, "admin": 3}
-	for _, text := range []string{"", "nonsense", "rsv_01KAJ4M5N6P7Q8R9S0T1V2W3X4_" + strings.Repeat("A", 52)} {
-		w.as(token.Admin) // from now on there is one: nobody is let in without
-		for _, r := range w.requests() {
-			if r.restricted == "" || r.role == "none" {
-				continue
-			}
-			a := w.status(r, text)
-			if a != http.StatusUnauthorized && a != http.StatusTooManyRequests {
-				t.Errorf("%s with token %q: %d", r.id, text, a)
-			}
-		}
-	}
 	for _, role := range []token.Role{token.Viewer, token.Operator, token.Admin} {
 		for _, r := range w.requests() {
 			status := w.status(r, w.as(role))
@@ -68,6 +56,17 @@ func TestEveryRoleAndOperation(t *testing.T) {
 					continue // the example's token is none
 				}
 				t.Errorf("%s by %s: %d, needs %s", r.id, role, status, r.role)
+			}
+		}
+	}
+	for _, text := range []string{"", "nonsense", "rsv_01KAJ4M5N6P7Q8R9S0T1V2W3X4_" + strings.Repeat("A", 52)} {
+		for _, r := range w.requests() {
+			if r.restricted == "" || r.role == "none" {
+				continue
+			}
+			a := w.status(r, text)
+			if a != http.StatusUnauthorized && a != http.StatusTooManyRequests {
+				t.Errorf("%s with token %q: %d", r.id, text, a)
 			}
 		}
 	}

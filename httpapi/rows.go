@@ -56,7 +56,7 @@ func (s *Server) QueryRows(ctx context.Context, r api.QueryRowsRequestObject) (a
 	}
 	info, err := s.opts.ClickHouse.Inspect(ctx, s.opts.ClickHouse.Table(d.Table.Name))
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the table
+		return nil, err
 	}
 	q, err := newRowQuery(info, d, r.Body, who(ctx).scope)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Server) QueryRows(ctx context.Context, r api.QueryRowsRequestObject) (a
 	}
 	rows, err := s.opts.ClickHouse.Query(ctx, q.statement(), q.limit+1)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	return q.page(rows, int64(doc.Live.Generation))
 }

@@ -35,7 +35,7 @@ func (s *Server) GetReady(ctx context.Context, _ api.GetReadyRequestObject) (api
 	if s.opts.Redis != nil {
 		checks = append(checks, check{"redis", func(ctx context.Context) error {
 			_, err := s.opts.Redis.Server(ctx)
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}})
 	}
 	if s.opts.ClickHouse != nil {
@@ -75,7 +75,7 @@ func (s *Server) askStore(ctx context.Context) error {
 	if errors.Is(err, objectstore.ErrNotFound) {
 		return nil
 	}
-	return err //nolint:wrapcheck // it says what was being done
+	return err
 }
 
 // GetVersion implements api.StrictServerInterface.

@@ -56,14 +56,14 @@ func (s stream) answer(w http.ResponseWriter) error {
 	w.WriteHeader(http.StatusOK)
 	out := &sseWriter{w: w, conn: http.NewResponseController(w)}
 	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", sseRetry.Milliseconds())); err != nil {
-		return nil //nolint:nilerr // the caller has gone
+		return nil // the caller has gone
 	}
 	err := s.run(ctx, out)
 	if err == nil || out.gone || ctx.Err() != nil {
 		return nil
 	}
 	call := callOf(ctx)
-	_, document := s.server.problem(err, call.requestID, call.path)
+	document := s.server.problem(s.server.classify(err), call.requestID, call.path)
 	if sendErr := out.send("", "problem", document); sendErr != nil {
 		return errors.Join(err, sendErr)
 	}

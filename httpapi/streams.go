@@ -56,7 +56,7 @@ func (s *Server) ListStreams(ctx context.Context, r api.ListStreamsRequestObject
 	}
 	for st, err := range archiver.Statuses(ctx, client, s.opts.Archive, archiver.StatusSpec{Streams: names, Now: s.opts.Clock()}) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		list.Streams = append(list.Streams, s.viewStream(who(ctx).scope, &st))
 	}
@@ -81,7 +81,7 @@ func (s *Server) streamNames(ctx context.Context, client *redisstream.Client, pa
 		}
 	}
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	sc := who(ctx).scope
 	names = slices.DeleteFunc(names, func(name string) bool {
@@ -119,7 +119,7 @@ func (s *Server) GetStream(ctx context.Context, r api.GetStreamRequestObject) (a
 		spec := archiver.StatusSpec{Streams: []string{r.Stream}, Gaps: true, Now: s.opts.Clock()}
 		for st, err := range archiver.Statuses(ctx, client, s.opts.Archive, spec) {
 			if err != nil {
-				return nil, err //nolint:wrapcheck // it says what was being done
+				return nil, err
 			}
 			v := s.viewStream(sc, &st)
 			return &v, nil
@@ -146,7 +146,7 @@ func (s *Server) archived(ctx context.Context, stream string) error {
 		return err
 	}
 	for _, err := range s.opts.Archive.Incarnations(ctx, stream) {
-		return err //nolint:wrapcheck // it says what was being done
+		return err
 	}
 	return notFound.problem(fmt.Sprintf("stream %q is not in the archive", stream))
 }
@@ -177,13 +177,13 @@ func (s *Server) GetStreamCoverage(ctx context.Context, r api.GetStreamCoverageR
 	}
 	plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: r.Stream, Range: within})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what was being done
+		return nil, err
 	}
 	cover := api.Coverage{Stream: r.Stream, Hours: []api.CoverageHour{}, Gaps: []api.Gap{}}
 	hours := map[uint64]*api.CoverageHour{}
 	for seg, err := range plan.Segments(ctx) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		number := archive.Hour(seg.First)
 		hour := hours[number]
@@ -206,7 +206,7 @@ func (s *Server) GetStreamCoverage(ctx context.Context, r api.GetStreamCoverageR
 	slices.SortFunc(cover.Hours, func(a, b api.CoverageHour) int { return a.Hour.Compare(b.Hour) })
 	for gap, err := range plan.Gaps(ctx) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if len(cover.Gaps) == maxGaps {
 			cover.Truncated = true
@@ -252,7 +252,7 @@ func (s *Server) ListSegments(ctx context.Context, r api.ListSegmentsRequestObje
 	list := api.SegmentList{Segments: []api.Segment{}}
 	for inc, err := range s.opts.Archive.Incarnations(ctx, r.Stream) {
 		if err != nil {
-			return nil, err //nolint:wrapcheck // it says what was being done
+			return nil, err
 		}
 		if inc.Number < place.Incarnation {
 			continue
@@ -275,12 +275,12 @@ func (s *Server) addSegments(ctx context.Context, spec archive.PlanSpec, limit i
 	}
 	plan, err := s.opts.Archive.Plan(ctx, spec)
 	if err != nil {
-		return err //nolint:wrapcheck // it says what was being done
+		return err
 	}
 	var last segmentPlace
 	for seg, err := range plan.Segments(ctx) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		if len(list.Segments) == limit {
 			if last.Incarnation == 0 { // the page was full with the incarnation before

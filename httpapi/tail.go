@@ -52,7 +52,7 @@ func (s *Server) TailStream(ctx context.Context, r api.TailStreamRequestObject) 
 func (s *Server) end(ctx context.Context, stream string) (event.ID, error) {
 	log, err := s.opts.Archive.Log(ctx, stream)
 	if err != nil {
-		return event.ID{}, err //nolint:wrapcheck // it says what was being done
+		return event.ID{}, err
 	}
 	last := log.Head()
 	infos, err := s.opts.Redis.Infos(ctx, []string{stream})
@@ -132,7 +132,7 @@ func (f *follower) drain(ctx context.Context, t *tail.Tail) error {
 	var e event.Event
 	for b, err := range t.Batches(ctx) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		for i := range b.Len() {
 			b.Event(i, &e)

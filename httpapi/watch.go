@@ -75,7 +75,7 @@ func (s *Server) missed(ctx context.Context, since time.Time, send func(*jobs.Jo
 	q := jobs.Query{States: []jobs.State{jobs.Succeeded, jobs.Failed, jobs.Cancelled}, Since: since.Add(-missedAge)}
 	for j, err := range s.opts.Jobs.List(ctx, q) {
 		if err != nil {
-			return err //nolint:wrapcheck // it says what was being done
+			return err
 		}
 		if j.UpdatedAt.Before(since) {
 			continue

@@ -72,10 +72,10 @@ func (t *Trail) End(ctx context.Context, e *Entry, result Result, status int, pr
 func (t *Trail) put(ctx context.Context, e *Entry, cond objectstore.Condition) error {
 	text, err := json.Marshal(e)
 	if err != nil {
-		return err //nolint:wrapcheck // of an entry of our own
+		return err
 	}
 	_, err = t.objects.Put(ctx, key(e.ID), bytes.NewReader(text), cond)
-	return err //nolint:wrapcheck // callers say what was being done
+	return err
 }
 
 func (t *Trail) get(ctx context.Context, id string) (*Entry, error) {

@@ -109,6 +109,17 @@ func (s *Store) Verify(ctx context.Context, text string) (*Token, error) {
 	return t, nil
 }
 
+// Known reports whether Verify remembers the token that a text names, and so need not
+// look for it.
+func (s *Store) Known(text string) bool {
+	id, _, err := split(text)
+	if err != nil {
+		return false
+	}
+	t, known := s.cache.get(id, s.clock())
+	return known && t != nil
+}
+
 // Any reports whether there is any token, valid or not.
 func (s *Store) Any(ctx context.Context) (bool, error) {
 	for _, err := range s.objects.List(ctx, dir, objectstore.ListOptions{}) {
@@ -191,18 +202,18 @@ func (s *Store) get(ctx context.Context, id string) (_ *Token, etag string, err 
 func (s *Store) put(ctx context.Context, t *Token, cond objectstore.Condition) error {
 	text, err := json.Marshal(t)
 	if err != nil {
-		return err //nolint:wrapcheck // of a document of our own
+		return err
 	}
 	_, err = s.objects.Put(ctx, key(t.ID), bytes.NewReader(text), cond)
 	if !errors.Is(err, objectstore.ErrPrecondition) || !cond.Absent() {
-		return err //nolint:wrapcheck // callers say what was being done
+		return err
 	}
 	there, _, getErr := s.get(ctx, t.ID)
 	if getErr != nil {
 		return errors.Join(err, getErr)
 	}
 	if there.Hash != t.Hash {
-		return err //nolint:wrapcheck // callers say what was being done
+		return err
 	}
 	return nil
 }
