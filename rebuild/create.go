@@ -51,6 +51,9 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	if err != nil {
 		return nil, err
 	}
+	if err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{ReadS3: spec.Way == WayPushdown && s.opts.Pushdown.S3 != nil}); err != nil {
+		return nil, err //nolint:wrapcheck // it names what is missing
+	}
 	if err := projection.CheckEngine(ctx, s.opts.ClickHouse, d); err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}

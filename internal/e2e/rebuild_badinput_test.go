@@ -1,23 +1,30 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
 )
 
-// readOnly is a user of ClickHouse who may read only, beside one who may do all.
-const readOnly = `<clickhouse><users>
+// someUsers are users of ClickHouse who may read only, and who may do much, beside one
+// who may do all.
+const someUsers = `<clickhouse><users>
 <default><password></password><networks><ip>::/0</ip></networks><profile>default</profile><access_management>1</access_management></default>
 <reader><password></password><networks><ip>::/0</ip></networks><profile>readonly</profile></reader>
+<builder><password></password><networks><ip>::/0</ip></networks><profile>default</profile><grants>
+<query>GRANT SELECT, INSERT, CREATE TABLE, CREATE TEMPORARY TABLE, ALTER ON *.*</query><query>GRANT READ ON S3</query></grants></builder>
 </users><profiles><default/><readonly><readonly>1</readonly></readonly></profiles></clickhouse>`
 
 // numberYAML makes numbers of texts, of which some are none.
@@ -36,12 +43,12 @@ select: |
 // TestRebuildBadInput: whatever is wrong is found and named before the swap, and
 // readers go on with the table that they had.
 func TestRebuildBadInput(t *testing.T) {
-	takesLong(t)
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "users.xml")
-	if err := os.WriteFile(file, []byte(readOnly), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(someUsers), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k := newKitchen(t, 10*time.Second, stack.ClickHouseOptions{Config: "<users_config>" + file + "</users_config>"}, "timeline", "revenue")
+	k := newKitchen(t, 10*time.Second, stack.ClickHouseOptions{Config: "<users_config>" + file + "</users_config>"}, "timeline", "orders", "revenue")
 	for _, lane := range laneNames {
 		if err := k.publish(t.Context(), lane, 300); err != nil {
 			t.Fatal(err)
@@ -51,7 +58,7 @@ func TestRebuildBadInput(t *testing.T) {
 	worker := k.hand()
 	worker.Projector = false
 	k.start(t, worker)
-	k.first(t, "timeline", "revenue")
+	k.first(t, "timeline", "orders", "revenue")
 
 	t.Run("shadow with a column more", func(t *testing.T) {
 		k.spoiled(t, "timeline", func(t *testing.T, shadow string) {
@@ -62,6 +69,19 @@ func TestRebuildBadInput(t *testing.T) {
 		k.spoiled(t, "timeline", func(t *testing.T, shadow string) {
 			k.sql(t, "DELETE FROM "+shadow+" WHERE n = 7")
 		}, "")
+	})
+	t.Run("shadow with other values", func(t *testing.T) {
+		k.spoiled(t, "timeline", func(t *testing.T, shadow string) {
+			k.sql(t, "ALTER TABLE "+shadow+" UPDATE tenant = 'mine' WHERE n = 7 SETTINGS mutations_sync = 2")
+		}, "changed by hand")
+	})
+	t.Run("shadow that replaces, without some rows", func(t *testing.T) {
+		k.spoiled(t, "orders", func(t *testing.T, shadow string) { k.sql(t, "DELETE FROM "+shadow+" WHERE order_id = 'o7'") }, "changed by hand")
+	})
+	t.Run("shadow that adds up, with a row more", func(t *testing.T) {
+		k.spoiled(t, "revenue", func(t *testing.T, shadow string) {
+			k.sql(t, "INSERT INTO "+shadow+" (lane, tenant, type, events, total) VALUES ('lane:a', 't1', 'Sold', 1, 1)")
+		}, "changed by hand")
 	})
 	t.Run("shadow that is gone", func(t *testing.T) {
 		k.spoiled(t, "timeline", func(t *testing.T, shadow string) { k.sql(t, "DROP TABLE "+shadow) }, "does not exist")
@@ -84,6 +104,13 @@ func TestRebuildBadInput(t *testing.T) {
 		_, err := svc.Create(t.Context(), rebuild.Spec{Projection: "timeline"}, rebuild.CreateOptions{})
 		if err == nil || !strings.Contains(err.Error(), "denies") && !strings.Contains(err.Error(), "readonly") {
 			t.Errorf("a rebuild by a user who may only read: %v", err)
+		}
+	})
+	t.Run("user who may not drop", func(t *testing.T) {
+		svc, _, _ := k.service(t, strings.Replace(k.ch.URL(), "://", "://builder@", 1))
+		_, err := svc.Create(t.Context(), rebuild.Spec{Projection: "timeline"}, rebuild.CreateOptions{})
+		if !errors.Is(err, chstore.ErrDenied) || !strings.Contains(err.Error(), "DROP TABLE") || !strings.Contains(remedy.Of(err), "GRANT DROP TABLE") {
+			t.Errorf("a rebuild by a user who may not drop tables: %v (%s)", err, remedy.Of(err))
 		}
 	})
 	t.Run("gap", k.gap)
@@ -216,7 +243,51 @@ func (k *kitchen) refused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := []string{"odd-3", "odd-5", "odd-6"}; !slices.Equal(named, want) {
+		t.Logf("put aside: %v", named)
+	}
 	if want := 7 - len(named); strings.Count(text, "odd-") != want || !strings.Contains(strings.Join(named, " "), "odd-3") {
 		t.Errorf("the table has %s and %v were put aside", text, named)
 	}
+}
+
+// TestRebuildOnFullDisk has no room at ClickHouse: the rebuild says so, its readers have
+// the table that they had, and when there is room again both it and the feeding go on.
+func TestRebuildOnFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k := newKitchen(t, 10*time.Second, stack.ClickHouseOptions{Dir: dir}, "timeline")
+	for _, lane := range laneNames {
+		if err := k.publish(t.Context(), lane, 300); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustReservoir(t, k.env, "archive", "--once")
+	k.start(t, k.hand())
+	k.first(t, "timeline")
+	k.awaitAll(t, "timeline")
+	const full = "<clickhouse><merge_tree><min_free_disk_bytes_to_perform_insert>1000000000000000000</min_free_disk_bytes_to_perform_insert></merge_tree></clickhouse>"
+	file := filepath.Join(dir, "config.d", "full.xml")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(full), 0o600), k.ch.Restart(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.publish(t.Context(), laneNames[0], 300); err != nil {
+		t.Fatal(err)
+	}
+	id := k.order(t, rebuild.Spec{Projection: "timeline"}, "")
+	job := k.await(t, id, time.Minute, "over", func(j *jobs.Job) bool { return j.State.Ended() || j.State == jobs.Paused })
+	if job.State != jobs.Failed || !strings.Contains(job.StateReason, "disk") && !strings.Contains(job.StateReason, "space") || !strings.Contains(job.LastError.Remedy, "Free space") {
+		t.Errorf("without room the rebuild is\n%s", describe(job))
+	}
+	if at, err := k.exact(t.Context(), "timeline", "timeline"); err != nil || at[laneNames[0]] != 225 {
+		t.Errorf("readers see %v, %v", at, err)
+	}
+	if err := errors.Join(os.Remove(file), k.ch.Restart(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.jobs.Retry(t.Context(), id, jobs.Change{By: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	k.built(t, id, time.Minute)
+	k.settled(t, "timeline")
 }

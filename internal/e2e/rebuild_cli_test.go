@@ -168,7 +168,7 @@ func (o *operator) looksAtProjections(t *testing.T) {
 	if err := os.Remove(filepath.Join(o.defs, "wrong.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	events := o.does(t, foundNothing, "events", laneNames[0], "--limit", "8", "-o", "jsonl")
+	events := o.does(t, foundNothing, "events", "--stream", laneNames[0], "--limit", "8", "-o", "jsonl")
 	rows := filepath.Join(o.defs, "timeline.rows.jsonl")
 	if err := os.WriteFile(filepath.Join(o.defs, "timeline.events.jsonl"), []byte(events), 0o600); err != nil {
 		t.Fatal(err)
@@ -350,14 +350,14 @@ func TestProjectorBuilds(t *testing.T) {
 // right from the first moment.
 func (k *kitchen) appears(t *testing.T, names ...string) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	waits := patient(time.Minute)
 	for _, name := range names {
 		for {
 			at, err := k.exact(t.Context(), name, name)
 			if err == nil && at[laneNames[0]] > 0 {
 				break
 			}
-			if err != nil && !errors.Is(err, errLook) || time.Now().After(deadline) {
+			if err != nil && !errors.Is(err, errLook) || waits.over() {
 				t.Fatalf("%s is at %v: %v", name, at, err)
 			}
 			pause(t, 50*time.Millisecond, nil)

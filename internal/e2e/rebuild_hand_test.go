@@ -29,6 +29,7 @@ type hand struct {
 	Redis       string
 	Store       objectstore.Config
 	ClickHouse  string
+	Readers     string // a cluster of it
 	Pushdown    *chstore.S3
 	Definitions string // a directory
 	Worker      string
@@ -60,7 +61,7 @@ func (h *hand) parts(ctx context.Context, logger *slog.Logger) (*rebuild.Service
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := connectPatiently(ctx, chstore.Config{URL: h.ClickHouse})
+	db, err := connectPatiently(ctx, chstore.Config{URL: h.ClickHouse, Readers: h.Readers})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -127,7 +127,7 @@ func TestKill9Rebuilds(t *testing.T) {
 	}
 	rounds = lighter(rounds, min(rounds, 3))
 	seed := newSeed(t)
-	k := newKitchen(t, time.Second, stack.ClickHouseOptions{}, names...)
+	k := newKitchen(t, 2*time.Second, stack.ClickHouseOptions{}, names...)
 	for _, lane := range laneNames {
 		if err := k.publish(t.Context(), lane, 2000); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestKill9Rebuilds(t *testing.T) {
 func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes []strike) {
 	t.Helper()
 	id := k.order(t, spec, fmt.Sprintf("%s after %d kills", spec.Projection, s.kills))
-	for deadline := time.Now().Add(3 * time.Minute); ; {
+	for waits := patient(3 * time.Minute); ; {
 		k.mu.Lock()
 		h := k.hand()
 		k.mu.Unlock()
@@ -192,7 +192,7 @@ func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes 
 			h.Deaths = append(h.Deaths, s.death)
 		}
 		d := k.start(t, h)
-		gone := k.live(t, d, id, s, strikes, deadline)
+		gone := k.live(t, d, id, s, strikes, waits)
 		if gone < 0 {
 			d.kill(t)
 			return
@@ -203,7 +203,7 @@ func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes 
 
 // live has a worker live until it is killed, and gives how many of the strikes are over
 // then; or -1 when the rebuild has succeeded.
-func (k *kitchen) live(t *testing.T, d *daemon, id string, s *slaughter, strikes []strike, deadline time.Time) int {
+func (k *kitchen) live(t *testing.T, d *daemon, id string, s *slaughter, strikes []strike, waits *patience) int {
 	t.Helper()
 	for struck := 0; ; {
 		if d.said(frozen) > struck {
@@ -240,7 +240,7 @@ func (k *kitchen) live(t *testing.T, d *daemon, id string, s *slaughter, strikes
 			t.Fatal(err)
 		case job.State == jobs.Succeeded:
 			return -1
-		case job.State.Ended() || job.State == jobs.Paused || time.Now().After(deadline):
+		case job.State.Ended() || job.State == jobs.Paused || waits.over():
 			t.Fatalf("the rebuild did not succeed:\n%s", describe(job))
 		}
 		pause(t, 20*time.Millisecond, d.ended)

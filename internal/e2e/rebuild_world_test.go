@@ -401,10 +401,10 @@ func (k *kitchen) settled(t *testing.T, name string) {
 // must be exact.
 func (k *kitchen) awaitAll(t *testing.T, name string) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	waits := patient(time.Minute)
 	for {
 		at, err := k.exact(t.Context(), name, name)
-		if errors.Is(err, errLook) && time.Now().Before(deadline) {
+		if errors.Is(err, errLook) && !waits.over() {
 			pause(t, 50*time.Millisecond, nil) // ClickHouse may be starting again; readers know better
 			continue
 		}
@@ -419,7 +419,7 @@ func (k *kitchen) awaitAll(t *testing.T, name string) {
 		if all {
 			return
 		}
-		if time.Now().After(deadline) {
+		if waits.over() {
 			k.explain(t, name)
 			t.Fatalf("%s has %v, and %d and %d were written", name, at, k.written(laneNames[0]), k.written(laneNames[1]))
 		}
@@ -447,16 +447,51 @@ func (k *kitchen) order(t *testing.T, spec rebuild.Spec, key string) string {
 	if spec.Approval == "" {
 		spec.Approval = projection.Automatic
 	}
-	deadline := time.Now().Add(time.Minute)
+	waits := patient(time.Minute)
 	for {
 		job, err := k.svc.Create(t.Context(), spec, rebuild.CreateOptions{By: "test", IdempotencyKey: key})
 		if err == nil {
 			return job.ID
 		}
-		if !chstore.Retryable(err) || time.Now().After(deadline) {
+		if !chstore.Retryable(err) || waits.over() {
 			t.Fatalf("create a rebuild: %v", err)
 		}
 		pause(t, 50*time.Millisecond, nil)
+	}
+}
+
+// patience is how long a test waits, not counting the time in which its machine stood
+// still, or was too busy to let it look.
+type patience struct {
+	left time.Duration
+	last time.Time
+}
+
+func patient(limit time.Duration) *patience { return &patience{limit, time.Now()} }
+
+// over is asked each time that the test has looked, every 50 ms or so.
+func (p *patience) over() bool {
+	now := time.Now()
+	p.left -= min(now.Sub(p.last), 250*time.Millisecond)
+	p.last = now
+	return p.left <= 0
+}
+
+// await is that of world, with patience.
+func (k *kitchen) await(t *testing.T, id string, limit time.Duration, what string, is func(*jobs.Job) bool) *jobs.Job {
+	t.Helper()
+	for waits := patient(limit); ; {
+		job, err := k.jobs.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is(job) {
+			return job
+		}
+		if waits.over() {
+			t.Fatalf("after %v the rebuild was not %s:\n%s", limit, what, describe(job))
+		}
+		pause(t, 20*time.Millisecond, nil)
 	}
 }
 
