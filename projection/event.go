@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/segmentio/encoding/json" // as encoding/json, and several times as fast
 
@@ -41,8 +42,9 @@ type Event struct {
 
 // Decode reads the payload, JSON, into v.
 func (e *Event) Decode(v any) error {
-	// Texts in v share the memory of this copy: they need none of their own.
-	rest, err := json.Parse([]byte(e.Payload), v, json.DontCopyString|json.DontCopyNumber)
+	// It is only read; and texts in v share its memory, which does not change.
+	payload := unsafe.Slice(unsafe.StringData(e.Payload), len(e.Payload)) //nolint:gosec // as said
+	rest, err := json.Parse(payload, v, json.DontCopyString|json.DontCopyNumber)
 	switch {
 	case err != nil:
 		return fmt.Errorf("payload: %w", err)
@@ -57,7 +59,17 @@ const maxText = 1024
 
 // Reader makes Events of what archives and tails give. It is not
 // safe for concurrent use.
-type Reader struct{ values [event.NumAttributes][]byte }
+type Reader struct {
+	// Together puts the texts of many events into one piece of memory, which stays for
+	// as long as one of them is used: for functions that keep none of them for long.
+	Together bool
+
+	values [event.NumAttributes][]byte
+	texts  strings.Builder
+}
+
+// textsTogether is how many bytes of texts Reader.Together puts together.
+const textsTogether = 64 << 10
 
 // Read fills e with an event of a stream. Only e.Fields share memory with what
 // it is given.
@@ -71,12 +83,18 @@ func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Even
 			size += len(value)
 		}
 	}
-	var texts strings.Builder // one allocation for all of them
-	texts.Grow(size)
-	for _, value := range r.values {
-		texts.Write(value)
+	if !r.Together {
+		r.texts = strings.Builder{}
+		r.texts.Grow(size) // one allocation for all of them
+	} else if r.texts.Cap()-r.texts.Len() < size {
+		r.texts = strings.Builder{}
+		r.texts.Grow(max(size, textsTogether))
 	}
-	rest := texts.String()
+	before := r.texts.Len()
+	for _, value := range r.values {
+		r.texts.Write(value)
+	}
+	rest := r.texts.String()[before:]
 	var parts [event.NumAttributes]string
 	for a, value := range r.values {
 		parts[a], rest = rest[:len(value)], rest[len(value):]

@@ -114,7 +114,10 @@ func (a *structAdder[T]) add(e *Event) error {
 	if err := a.call(e); err != nil || a.made == 0 {
 		return err
 	}
-	first := *a.row
+	var first T
+	if a.made > 1 {
+		first = *a.row
+	}
 	for i := range a.made {
 		if i > 0 {
 			*a.row = a.more[i-1]

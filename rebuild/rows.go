@@ -85,7 +85,7 @@ func (r *sqlRows) take(of run, b *event.Batch, letters *[]Letter) error {
 }
 
 // full implements blockMaker.
-func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= blockBytes }
+func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= eventsBytes }
 
 // flush implements blockMaker.
 func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows uint64, known bool, err error) {

@@ -27,7 +27,7 @@ func newMapRows(sub *subject, s *selector) (*mapRows, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}
-	return &mapRows{selector: s, block: block, add: add}, nil
+	return &mapRows{selector: s, reader: projection.Reader{Together: true}, block: block, add: add}, nil
 }
 
 // make implements rowMaker.
@@ -58,7 +58,7 @@ func (r *mapRows) take(of run, b *event.Batch, letters *[]Letter) error {
 }
 
 // full implements blockMaker.
-func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= blockBytes }
+func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= rowsBytes }
 
 // flush implements blockMaker.
 func (r *mapRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, _ *[]Letter) (rows uint64, known bool, err error) {

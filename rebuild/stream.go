@@ -26,11 +26,12 @@ type blockMaker interface {
 }
 
 // A block is sent at the first of these that it passes: it is in the memory of this
-// process, and of the server. Larger ones are not faster, and smaller ones make more
-// work for the table.
+// process, and of the server, and the larger blocks are the less the table has to merge.
+// Events come with their payloads, and are sent with as much memory again.
 const (
-	blockRows  = 100_000
-	blockBytes = 16 << 20
+	blockRows   = 200_000
+	eventsBytes = 16 << 20
+	rowsBytes   = 32 << 20
 )
 
 // stream sends the events of a chunk, block after block, and proves all of them.

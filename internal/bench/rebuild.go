@@ -42,11 +42,15 @@ type rebuilt struct {
 	phases map[string]time.Duration
 	span   time.Duration // from its first acquisition to its end
 	sum    string        // of the table's contents
-	hand   time.Duration // that one statement took, on average just before and just after
+	server time.Duration // CPU of ClickHouse
+	hand   byHand        // one statement, on average just before and just after
 }
 
+// byHand is what a statement by hand took.
+type byHand struct{ took, cpu time.Duration }
+
 // ratio is how fast something was that took so long, as one statement by hand is 1.
-func (r *rebuilt) ratio(took time.Duration) float64 { return r.hand.Seconds() / took.Seconds() }
+func (r *rebuilt) ratio(took time.Duration) float64 { return r.hand.took.Seconds() / took.Seconds() }
 
 // load is how long the chunks took, with their journal and their proofs.
 func (r *rebuilt) load() time.Duration { return r.phases[rebuild.PhaseLoad] }
@@ -136,7 +140,7 @@ func (b *rebuildBench) loads(ctx context.Context, t table) error {
 		rounds = append(rounds, r)
 		fmt.Fprintf(b.opts.out, "round %d%s:", i+1, machineLoad())
 		for name, step := range r {
-			fmt.Fprintf(b.opts.out, " %s %.2f s (all of it %.2f s, by hand %.2f s);", name, step.load().Seconds(), step.span.Seconds(), step.hand.Seconds())
+			fmt.Fprintf(b.opts.out, " %s %.2f s (all of it %.2f s, by hand %.2f s);", name, step.load().Seconds(), step.span.Seconds(), step.hand.took.Seconds())
 		}
 		fmt.Fprintln(b.opts.out)
 	}
@@ -204,7 +208,7 @@ func (b *rebuildBench) round(ctx context.Context, steps []rebuildStep) (rebuildR
 		if err != nil {
 			return r, err
 		}
-		done.hand = (before + after) / 2
+		done.hand = byHand{(before.took + after.took) / 2, (before.cpu + after.cpu) / 2}
 		before = after
 		r[step.name] = &done
 	}
@@ -213,7 +217,7 @@ func (b *rebuildBench) round(ctx context.Context, steps []rebuildStep) (rebuildR
 
 // byHand loads everything with one statement and all threads, into a table that it
 // drops again.
-func (b *rebuildBench) byHand(ctx context.Context) (took time.Duration, fingerprint string, err error) {
+func (b *rebuildBench) byHand(ctx context.Context) (r byHand, fingerprint string, err error) {
 	const name = "by_hand"
 	var columns, names []string
 	for _, c := range b.like.Table.Columns {
@@ -221,23 +225,31 @@ func (b *rebuildBench) byHand(ctx context.Context) (took time.Duration, fingerpr
 		names = append(names, c.Name)
 	}
 	if _, err := b.engine.Query(ctx, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = MergeTree ORDER BY (tenant, order_id)", name, strings.Join(columns, ", "))); err != nil {
-		return 0, "", err
+		return r, "", err
 	}
 	statement := fmt.Sprintf(`INSERT INTO %s (%s)
 WITH events AS (SELECT *, event_type AS type, aggregate_version AS version
   FROM s3('%s/%s/%s/**.parquet', '%s', '%s', 'Parquet'))
 SELECT * FROM (%s) SETTINGS use_hive_partitioning = 0`,
 		name, chstore.Identifiers(names), b.s3.Endpoint(), b.s3.Bucket(), source, stack.S3AccessKey, stack.S3SecretKey, strings.TrimSpace(b.like.Select))
+	cpu, err := processTime(b.engine.Pid())
+	if err != nil {
+		return r, "", err
+	}
 	began := time.Now()
 	if _, err := b.engine.Query(ctx, statement); err != nil {
-		return 0, "", fmt.Errorf("load by hand: %w", err)
+		return r, "", fmt.Errorf("load by hand: %w", err)
 	}
-	took = time.Since(began)
+	r.took = time.Since(began)
+	if r.cpu, err = processTime(b.engine.Pid()); err != nil {
+		return r, "", err
+	}
+	r.cpu -= cpu
 	if fingerprint, err = b.fingerprint(ctx, name); err != nil {
-		return took, "", err
+		return r, "", err
 	}
 	_, err = b.engine.Query(ctx, "DROP TABLE "+name+" SYNC")
-	return took, fingerprint, err
+	return r, fingerprint, err
 }
 
 // fingerprint tells how many rows a table has and what they hold.
@@ -275,10 +287,18 @@ func (b *rebuildBench) rebuild(ctx context.Context, definition string, spec rebu
 		return r, err
 	}
 	var out []byte
+	cpu, err := processTime(b.engine.Pid())
+	if err != nil {
+		return r, err
+	}
 	worker := &servers{redis: b.redis, s3: b.s3, dir: b.dir, program: b.self, env: []string{taskVariable + "=" + string(task)}}
 	if r.childRun, out, err = worker.child(ctx, b.storeURL(false, prefix), "rebuild-worker"); err != nil {
 		return r, fmt.Errorf("rebuild %s: %w", spec.Projection, err)
 	}
+	if r.server, err = processTime(b.engine.Pid()); err != nil {
+		return r, err
+	}
+	r.server -= cpu
 	if err := json.Unmarshal(out, &r.rebuildDone); err != nil {
 		return r, fmt.Errorf("what the worker says of %s: %w", spec.Projection, err)
 	}
@@ -295,11 +315,13 @@ func (b *rebuildBench) printRounds(t table, rounds []rebuildRound) {
 		if rounds[0][c.step] == nil {
 			continue
 		}
-		t.row("one INSERT SELECT FROM s3() by hand", "events/s", of(c.step, func(r *rebuilt) float64 { return events / r.hand.Seconds() }), "")
+		t.row("one INSERT SELECT FROM s3() by hand", "events/s", of(c.step, func(r *rebuilt) float64 { return events / r.hand.took.Seconds() }), "")
 		t.row(c.step, "events/s", of(c.step, func(r *rebuilt) float64 { return events / r.load().Seconds() }), "")
 		t.row(c.step+" / by hand", "", of(c.step, func(r *rebuilt) float64 { return r.ratio(r.load()) }), c.target)
 		t.row("all of the rebuild / by hand", "", of(c.step, func(r *rebuilt) float64 { return r.ratio(r.span) }), "")
 		t.row("CPU of the worker", "µs/event", of(c.step, func(r *rebuilt) float64 { return micros(r.cpu) / events }), "")
+		t.row("CPU of ClickHouse", "µs/event", of(c.step, func(r *rebuilt) float64 { return micros(r.server) / events }), "")
+		t.row("CPU of ClickHouse by hand", "µs/event", of(c.step, func(r *rebuilt) float64 { return micros(r.hand.cpu) / events }), "")
 		t.row("peak memory of the worker", "MiB", of(c.step, func(r *rebuilt) float64 { return float64(r.peak) / mebi }), "< 256")
 		if c.step != pushedStep && c.step != againStep {
 			continue
