@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -261,6 +262,7 @@ type answer struct {
 
 func (a *answer) decode(t testing.TB, into any) {
 	t.Helper()
+	reflect.ValueOf(into).Elem().SetZero()
 	if err := json.Unmarshal(a.body, into); err != nil {
 		t.Fatalf("%v: %s", err, a.body)
 	}

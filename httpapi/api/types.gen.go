@@ -679,7 +679,7 @@ type ProjectionList struct {
 
 // ProjectionPosition defines model for ProjectionPosition.
 type ProjectionPosition struct {
-	// BehindSeconds Between the position and the archive's head
+	// BehindSeconds Between the position and the archive's head, by the milliseconds of the IDs.
 	BehindSeconds float32  `json:"behind_seconds,omitempty,omitzero"`
 	Head          StreamID `json:"head,omitempty,omitzero"`
 	ID            StreamID `json:"id"`
