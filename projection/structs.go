@@ -10,8 +10,8 @@ import (
 // columnTag is the tag of a field that names its column.
 const columnTag = "ch"
 
-// NewMapOf is NewMap for rows that are structs of type T, which takes about half the
-// time of maps. Fields with a tag ch:"name" hold what the columns of that name get, in
+// NewMapOf is NewMap for rows that are structs of type T, which takes less time than
+// maps do. Fields with a tag ch:"name" hold what the columns of that name get, in
 // the types that a Row may have; columns without a field get their zero value. f hands
 // its rows to add, in their order; where it returns an error, none of them counts.
 func NewMapOf[T any](name string, f func(e *Event, add func(row T)) error) Function {

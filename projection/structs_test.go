@@ -132,3 +132,50 @@ func TestStructsThatAreNoRows(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRowsOfMap compares rows that are structs with rows that are maps, from the
+// function to the columns.
+func BenchmarkRowsOfMap(b *testing.B) {
+	e := &projection.Event{AggregateID: "o-123456", Version: 3, OccurredAt: time.UnixMilli(1_760_000_000_000).UTC()}
+	for name, f := range map[string]projection.Function{
+		"structs": projection.NewMapOf("items", func(e *projection.Event, add func(item)) error {
+			add(item{ID: e.AggregateID, Line: 1, Price: decimal.New(e.Version, -2), Text: "1.500", At: e.OccurredAt})
+			return nil
+		}),
+		"maps": projection.NewMap("items", func(e *projection.Event) ([]projection.Row, error) {
+			return []projection.Row{{"id": e.AggregateID, "line": uint8(1), "price": decimal.New(e.Version, -2), "text_price": "1.500", "at": e.OccurredAt}}, nil
+		}),
+	} {
+		b.Run(name, func(b *testing.B) {
+			registry, err := projection.NewRegistry(f)
+			if err != nil {
+				b.Fatal(err)
+			}
+			set, err := projection.Parse("items.yaml", strings.NewReader(itemsYAML), registry)
+			if err != nil {
+				b.Fatal(err)
+			}
+			d, err := set.Get("items")
+			if err != nil {
+				b.Fatal(err)
+			}
+			rows, err := projection.NewRows(&d.Table)
+			if err != nil {
+				b.Fatal(err)
+			}
+			add, err := set.Adder(d, rows)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if rows.Len() == 50_000 {
+					rows.Reset()
+				}
+				if err := add(e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
