@@ -38,8 +38,8 @@ type checkpoint struct {
 }
 
 const (
-	cacheBytes    = 8 << 20
-	memTableBytes = 8 << 20
+	cacheBytes    = 64 << 20
+	memTableBytes = 16 << 20
 )
 
 // open opens the directory; what is of another identity, or damaged, is removed: it

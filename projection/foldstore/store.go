@@ -37,7 +37,7 @@ type Options struct {
 	// definition. A directory with states of another identity is emptied.
 	Identity string
 	// MaxBytes bounds about how much memory the states of all parts take; default
-	// DefaultMaxBytes. What the store of files itself needs, about 32 MiB, comes on top
+	// DefaultMaxBytes. What the store of files itself needs, about 100 MiB, comes on top
 	// once it is used.
 	MaxBytes int64
 	// Parts is how many parts there are; default 1.
