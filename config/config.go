@@ -25,6 +25,8 @@ type Config struct {
 	ClickHouse  ClickHouse  `koanf:"clickhouse" doc:"The ClickHouse that holds the tables of projections; 24.8 or newer."`
 	Projections Projections `koanf:"projections" doc:"Which projections there are."`
 
+	Server Server `koanf:"server" doc:"The API and the web page, of reservoir serve."`
+
 	Log     Log     `koanf:"log" doc:"Logs, written to standard error."`
 	Metrics Metrics `koanf:"metrics" doc:"Prometheus metrics and health of a daemon."`
 }

@@ -180,6 +180,15 @@ func TestProblems(t *testing.T) {
 		{"half a key pair", "store: {access_key: x}", "", []string{"store.access_key", "both"}},
 		{"store", "store: {url: /var/lib}", "", []string{"store.url", "file:///"}},
 		{"listen", "metrics: {listen: \"9090\"}", "", []string{"metrics.listen", ":9090"}},
+		{"server address", "server: {listen: \"8080\"}", "", []string{"server.listen", "127.0.0.1:8080"}},
+		{"half of TLS", "server: {tls: {key_file: x}}", "", []string{"server.tls", "both"}},
+		{"origin", "server: {cors_origins: [https://x/]}", "", []string{"server.cors_origins", "https://x/", "not an origin"}},
+		{"proxy", "server: {trusted_proxies: [10.0.0.1]}", "", []string{"server.trusted_proxies", "10.0.0.0/8"}},
+		{"rate", "server: {rate: 0}", "", []string{"server.rate", "at least 1"}},
+		{"provider without an audience", "server: {oidc: {issuer: https://x, viewers: [a]}}", "", []string{"server.oidc.audience", "is empty"}},
+		{"provider without roles", "server: {oidc: {issuer: https://x, audience: a}}", "", []string{"server.oidc.viewers", "nobody"}},
+		{"provider that is none", "server: {oidc: {issuer: x, audience: a, viewers: [a]}}", "", []string{"server.oidc.issuer", "not a URL"}},
+		{"roles without a provider", "server: {oidc: {admins: [a]}}", "", []string{"server.oidc.issuer", "is empty"}},
 		{"secret file", "redis: {password_file: " + secret + "}", "", []string{"redis.password_file", "no such file"}},
 		{"secret twice", "redis:\n  password: hunter2\n  password_file: " + secret, "", []string{"redis.password_file", ":3", "together with redis.password"}},
 		{"envelope", "envelope: {event_id: [a, a]}", "", []string{"envelope", "event_id", "twice"}},
@@ -367,6 +376,15 @@ func TestEveryKeyFromEveryLayer(t *testing.T) {
 		"clickhouse.s3.secret_key_file": {{Key: "clickhouse.s3.access_key", Value: "x"}},
 		"clickhouse.replicated":         {{Key: "clickhouse.cluster", Value: "x"}},
 		"archive.poll.interval":         {{Key: "archive.poll.max_interval", Value: "4d"}},
+
+		"server.tls.cert_file":  {{Key: "server.tls.key_file", Value: "x"}},
+		"server.tls.key_file":   {{Key: "server.tls.cert_file", Value: "x"}},
+		"server.oidc.issuer":    {{Key: "server.oidc.audience", Value: "x"}, {Key: "server.oidc.viewers", Value: "x"}},
+		"server.oidc.audience":  {{Key: "server.oidc.issuer", Value: "https://x"}, {Key: "server.oidc.viewers", Value: "x"}},
+		"server.oidc.jwks":      {{Key: "server.oidc.issuer", Value: "https://x"}, {Key: "server.oidc.audience", Value: "x"}, {Key: "server.oidc.viewers", Value: "x"}},
+		"server.oidc.viewers":   {{Key: "server.oidc.issuer", Value: "https://x"}, {Key: "server.oidc.audience", Value: "x"}},
+		"server.oidc.operators": {{Key: "server.oidc.issuer", Value: "https://x"}, {Key: "server.oidc.audience", Value: "x"}},
+		"server.oidc.admins":    {{Key: "server.oidc.issuer", Value: "https://x"}, {Key: "server.oidc.audience", Value: "x"}},
 	}
 	samples := map[string]string{"text": ":80", "list": "a,b", "number": "77", "yes/no": "true", "duration": "3d", "size": "77MiB", "secret": "hunter2", "URL": "s3://b/p"}
 	for _, k := range Keys() {
@@ -374,8 +392,11 @@ func TestEveryKeyFromEveryLayer(t *testing.T) {
 		if len(k.Enum) > 0 {
 			value = k.Enum[0]
 		}
-		if k.Name == "clickhouse.url" {
-			value = "http://b/p"
+		if special, ok := map[string]string{ // what is checked closer
+			"clickhouse.url": "http://b/p", "server.oidc.issuer": "https://x", "server.oidc.jwks": "https://x/keys",
+			"server.cors_origins": "https://a,http://b:1", "server.trusted_proxies": "10.0.0.0/8,::1/128",
+		}[k.Name]; ok {
+			value = special
 		}
 		section, leaf, _ := strings.Cut(k.Name, ".")
 		yaml := section + ":\n"
@@ -390,7 +411,7 @@ func TestEveryKeyFromEveryLayer(t *testing.T) {
 			leaf = rest
 		}
 		if k.Type == "list" {
-			yaml += "[" + value + "]\n"
+			yaml += "['" + strings.ReplaceAll(value, ",", "','") + "']\n"
 		} else {
 			yaml += value + "\n"
 		}
