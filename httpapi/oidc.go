@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ type OIDC struct {
 	// NameClaim is for people; default "email", then "sub".
 	NameClaim string
 	// StreamsClaim and TenantsClaim are the paths of claims that restrict who calls; ""
-	// does not. With such a claim configured, a token without it may see nothing.
+	// does not. With such a claim configured, a token without it may do nothing.
 	StreamsClaim, TenantsClaim string
 }
 
@@ -119,19 +120,19 @@ func (p *provider) verify(ctx context.Context, text string) (*principal, error) 
 	}
 	who.streamPatterns = restrictedBy(claims, p.opts.StreamsClaim)
 	who.tenants = restrictedBy(claims, p.opts.TenantsClaim)
+	if p.opts.StreamsClaim != "" && len(who.streamPatterns) == 0 || p.opts.TenantsClaim != "" && len(who.tenants) == 0 {
+		who.role = "" // nobody is unrestricted by leaving a claim out
+	}
 	return who, nil
 }
 
-// restrictedBy gives what a claim restricts to: something that is nowhere where the
-// claim should be there and is not.
+// restrictedBy gives what a claim restricts to. An empty text would mean events without
+// a tenant, and counts for nothing.
 func restrictedBy(claims map[string]json.RawMessage, path string) []string {
 	if path == "" {
 		return nil
 	}
-	if values := claim(claims, path); len(values) > 0 {
-		return values
-	}
-	return []string{""}
+	return slices.DeleteFunc(claim(claims, path), func(value string) bool { return value == "" })
 }
 
 // claim gives the texts at a path.

@@ -52,7 +52,7 @@ func who(ctx context.Context) *principal {
 	if p := callOf(ctx).principal; p != nil {
 		return p
 	}
-	return &principal{scope: scope{streamPatterns: []string{""}, tenants: []string{""}}}
+	return &principal{scope: scope{streamPatterns: []string{""}, tenants: []string{"\x00"}}}
 }
 
 // about notes in the audit trail what an operation made or changed.

@@ -90,6 +90,13 @@ func unknown(query url.Values, op *operation) (fields []api.FieldError) {
 	return fields
 }
 
+// unsupported gives the property that a message says an object does not have.
+func unsupported(message string) (name string, ok bool) {
+	rest, begins := strings.CutPrefix(message, "property \"")
+	name, ends := strings.CutSuffix(rest, "\" is unsupported")
+	return name, begins && ends
+}
+
 // mistakes gives what is wrong in a request, mistake by mistake.
 func mistakes(err error, at string) (fields []api.FieldError) {
 	switch e := err.(type) { //nolint:errorlint // it walks the tree
@@ -112,7 +119,11 @@ func mistakes(err error, at string) (fields []api.FieldError) {
 		for _, part := range e.JSONPointer() {
 			at += "." + part
 		}
-		return []api.FieldError{{Field: strings.TrimPrefix(at, "body."), Message: e.Reason}}
+		message := e.Reason
+		if name, ok := unsupported(message); ok {
+			at, message = at+"."+name, "is not known"
+		}
+		return []api.FieldError{{Field: strings.TrimPrefix(at, "body."), Message: message}}
 	case *openapi3filter.ParseError:
 		return []api.FieldError{{Field: at, Message: e.Error()}}
 	default:
