@@ -88,13 +88,13 @@ func (r *sqlRows) take(of run, b *event.Batch, letters *[]Letter) error {
 func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= eventsBytes }
 
 // flush implements blockMaker.
-func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows uint64, known bool, err error) {
+func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows int, err error) {
 	if r.block.Len() == 0 {
-		return 0, true, nil
+		return 0, nil
 	}
 	unusable, err := r.unusable(ctx)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	where := ""
 	if len(unusable) > 0 {
@@ -104,7 +104,7 @@ func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Loa
 	_, err = db.LoadBlock(ctx, r.block, where, load)
 	*letters = append(*letters, unusable...)
 	r.block.Reset()
-	return 0, false, err //nolint:wrapcheck // it says what
+	return unknownRows, err //nolint:wrapcheck // it says what
 }
 
 // count gives how many rows the block makes. All of their values are made, in the

@@ -61,11 +61,11 @@ func (r *mapRows) take(of run, b *event.Batch, letters *[]Letter) error {
 func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= rowsBytes }
 
 // flush implements blockMaker.
-func (r *mapRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, _ *[]Letter) (rows uint64, known bool, err error) {
+func (r *mapRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, _ *[]Letter) (rows int, err error) {
 	_, err = r.insert(ctx, db, load)
-	rows = uint64(r.block.Len()) //nolint:gosec // a length
+	rows = r.block.Len()
 	r.block.Reset()
-	return rows, true, err
+	return rows, err
 }
 
 // insert implements rowMaker.

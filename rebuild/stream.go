@@ -21,9 +21,11 @@ type blockMaker interface {
 	// full says that what was taken is a block.
 	full() bool
 	// flush puts the rows of what was taken into a table, and forgets it. It returns how
-	// many they are, if that is known.
-	flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows uint64, known bool, err error)
+	// many they are, or unknownRows.
+	flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows int, err error)
 }
+
+const unknownRows = -1
 
 // A block is sent at the first of these that it passes: it is in the memory of this
 // process, and of the server, and the larger blocks are the less the table has to merge.
@@ -59,8 +61,8 @@ func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
 func (c *chunkLoad) blocks(ctx context.Context) (rows uint64, known bool, err error) {
 	known = true
 	flush := func() error {
-		n, told, err := c.rows.flush(ctx, c.b.db, c.part(), &c.letters)
-		rows, known = rows+n, known && told
+		n, err := c.rows.flush(ctx, c.b.db, c.part(), &c.letters)
+		rows, known = rows+uint64(max(n, 0)), known && n != unknownRows
 		return err
 	}
 	c.rows.begin()
