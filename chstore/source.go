@@ -166,13 +166,32 @@ func alternatives(keys []string) string {
 	return "{" + strings.Join(keys, ",") + "}"
 }
 
+// below is alternatives for absolute paths: the pattern begins with the directory that they
+// have in common, for the server takes one that begins with a brace for relative.
+func below(paths []string) string {
+	if len(paths) == 1 {
+		return paths[0]
+	}
+	common := paths[0][:strings.LastIndex(paths[0], "/")+1]
+	for _, path := range paths {
+		for !strings.HasPrefix(path, common) {
+			common = common[:strings.LastIndex(common[:len(common)-1], "/")+1]
+		}
+	}
+	rest := make([]string, len(paths))
+	for i, path := range paths {
+		rest[i] = strings.TrimPrefix(path, common)
+	}
+	return common + alternatives(rest)
+}
+
 func (s Source) localFiles() (string, error) {
 	for _, key := range s.Keys {
 		if !filepath.IsAbs(key) {
 			return "", fmt.Errorf("read %s: %w: the path is not absolute", key, ErrNotPushable)
 		}
 	}
-	return "file(" + Literal(alternatives(s.Keys)) + ", 'Parquet', " + Literal(structure(fileColumns())) + ")", nil
+	return "file(" + Literal(below(s.Keys)) + ", 'Parquet', " + Literal(structure(fileColumns())) + ")", nil
 }
 
 // function writes s3(…), or s3Cluster(…) for a cluster to share the files.

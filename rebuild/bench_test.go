@@ -27,6 +27,7 @@ type world struct {
 	client *redisstream.Client
 	ch     *stack.ClickHouse
 	s3     *stack.S3 // nil: the archive is in a directory
+	dir    string    // of it, then
 	store  objectstore.Store
 	arch   *archive.Archive
 	random *rand.Rand
@@ -46,7 +47,8 @@ func newWorld(t testing.TB, onS3 bool) *world {
 			Bucket: w.s3.Bucket(), Endpoint: w.s3.Endpoint(), Region: stack.S3Region, AccessKey: stack.S3AccessKey, SecretKey: stack.S3SecretKey,
 		})
 	} else {
-		w.store, err = objectstore.NewLocal(t.TempDir(), objectstore.LocalOptions{NoSync: true})
+		w.dir = t.TempDir()
+		w.store, err = objectstore.NewLocal(w.dir, objectstore.LocalOptions{NoSync: true})
 	}
 	w.must(err)
 	w.arch, err = archive.Open(t.Context(), w.store, archive.Options{})
