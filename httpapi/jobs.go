@@ -133,8 +133,8 @@ func (s *Server) sees(ctx context.Context, sc scope, j *jobs.Job) (bool, error) 
 		default:
 			return false, nil
 		}
-		var spec replay.Spec
-		if unreadable := json.Unmarshal(j.Spec, &spec) != nil; unreadable || j.Damaged != nil {
+		spec, ok := replaySpec(j)
+		if !ok {
 			return false, nil
 		}
 		if spec.DeadLettersOf == "" {
@@ -149,6 +149,12 @@ func (s *Server) sees(ctx context.Context, sc scope, j *jobs.Job) (bool, error) 
 		}
 	}
 	return false, nil
+}
+
+// replaySpec reads the spec of a replay, if it can be read.
+func replaySpec(j *jobs.Job) (spec replay.Spec, ok bool) {
+	ok = j.Damaged == nil && json.Unmarshal(j.Spec, &spec) == nil
+	return spec, ok
 }
 
 func (s *Server) seesRebuild(sc scope, j *jobs.Job) bool {

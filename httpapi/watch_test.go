@@ -31,7 +31,7 @@ func (w *world) watch(ctx context.Context, path, bearer, last string) (<-chan me
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := http.DefaultClient.Do(r) //nolint:bodyclose // whoever reads it closes it
 	if err != nil {
 		return nil, err
 	}

@@ -86,6 +86,7 @@ type world struct {
 	route func(*http.Request) (*routers.Route, map[string]string, error)
 
 	tokens map[string]string // texts by name
+	byID   map[string]string // paths by operation
 	logs   *lockedBuffer
 }
 
@@ -279,7 +280,7 @@ func (a *answer) problem(t testing.TB) string {
 // call sends a request and checks that the answer is as the document says.
 func (w *world) call(method, path, bearer, body string, headers ...string) *answer {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
 	w.must(err)
