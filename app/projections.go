@@ -11,6 +11,7 @@ import (
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/projection/examples"
+	"github.com/reservoirhq/reservoir/upcast"
 )
 
 const projectionsHelp = `Projections are tables in ClickHouse that are a function of events: definitions in YAML, with a SELECT or a function in Go.
@@ -142,13 +143,17 @@ func (a *app) describe(cmd *cobra.Command, d *projection.Definition, documents *
 
 // digest is that of a definition, and of the upcasters that it uses.
 func (a *app) digest(d *projection.Definition) (string, error) {
-	digest, err := d.Digest()
-	if err != nil || !d.Upcast {
-		return digest, err
-	}
 	upcasters, err := a.upcasters(a.cfg.Replay.Upcasters)
 	if err != nil {
 		return "", err
+	}
+	return digestOf(d, upcasters)
+}
+
+func digestOf(d *projection.Definition, upcasters *upcast.Set) (string, error) {
+	digest, err := d.Digest()
+	if err != nil || !d.Upcast {
+		return digest, err
 	}
 	return digest + "+" + upcasters.Digest(), nil
 }

@@ -104,6 +104,8 @@ func subcommands(app *app) []*cobra.Command {
 		newEventsCmd(app),
 		newReplayCmd(app),
 		newWorkerCmd(app),
+		newServeCmd(app),
+		newTokenCmd(app),
 		newVerifyCmd(app),
 		newProjectionsCmd(app),
 		newProjectorCmd(app),

@@ -30,6 +30,7 @@ type services struct {
 	jobs       *jobs.Store
 	redis      *redisstream.Client // nil: none was asked for
 	clickhouse *chstore.Store      // nil: no rebuilds were asked for
+	upcasters  *upcast.Set
 	replays    *replay.Service
 	rebuilds   *rebuild.Service // nil: none were asked for
 }
@@ -78,8 +79,7 @@ func (a *app) openServices(ctx context.Context, spec servicesSpec) (_ *services,
 			return nil, fmt.Errorf("probe the object store: %w", err)
 		}
 	}
-	upcasters, err := a.upcasters(a.cfg.Replay.Upcasters)
-	if err != nil {
+	if s.upcasters, err = a.upcasters(a.cfg.Replay.Upcasters); err != nil {
 		return nil, err
 	}
 	if spec.rebuilds {
@@ -94,22 +94,22 @@ func (a *app) openServices(ctx context.Context, spec servicesSpec) (_ *services,
 	}
 	s.replays, err = replay.New(replay.Options{
 		Archive: s.archive, Jobs: s.jobs, Sinks: a.sinks(s.redis, spec.here), Redis: s.redis,
-		Upcasters: upcasters, Mapping: a.cfg.Envelope, Logger: a.logger,
+		Upcasters: s.upcasters, Mapping: a.cfg.Envelope, Logger: a.logger,
 	})
 	if err == nil && spec.rebuilds {
-		s.rebuilds, err = a.newRebuilds(s, upcasters)
+		s.rebuilds, err = a.newRebuilds(s)
 	}
 	return s, err
 }
 
 // newRebuilds makes the service of rebuilds.
-func (a *app) newRebuilds(s *services, upcasters *upcast.Set) (*rebuild.Service, error) {
+func (a *app) newRebuilds(s *services) (*rebuild.Service, error) {
 	pushdown, err := a.pushdown()
 	if err != nil {
 		return nil, err
 	}
 	return rebuild.New(rebuild.Options{
-		Archive: s.archive, Objects: s.objects, Jobs: s.jobs, ClickHouse: s.clickhouse, Redis: s.redis, Upcasters: upcasters,
+		Archive: s.archive, Objects: s.objects, Jobs: s.jobs, ClickHouse: s.clickhouse, Redis: s.redis, Upcasters: s.upcasters,
 		Definitions: func() (*projection.Set, error) { return a.loadProjections() },
 		Pushdown:    pushdown, Mapping: a.cfg.Envelope, StateDir: a.stateDir(), Logger: a.logger,
 	})
