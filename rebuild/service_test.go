@@ -318,6 +318,11 @@ func TestEveryWayGivesTheSameTable(t *testing.T) {
 			if d := v.Difference; d != nil && !d.Equal() {
 				t.Errorf("%s by %s: difference %+v", name, spec.Way, d)
 			}
+			for _, dep := range v.Dependents {
+				if dep.Rows == 0 || dep.Difference != nil && !dep.Difference.Equal() {
+					t.Errorf("%s by %s: %+v", name, spec.Way, dep)
+				}
+			}
 		}
 	}
 }
