@@ -18,7 +18,7 @@ import (
 // funcs are what templates call.
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
-		"count": count, "bytes": size, "duration": duration, "rate": rate, "percent": percent, "pretty": pretty, "query": query,
+		"count": count, "bytes": size, "duration": duration, "rate": rate, "percent": percent, "done": done, "pretty": pretty, "query": query,
 		"time": moment, "short": short, "idtime": idTime, "join": strings.Join, "plural": plural, "stateClass": stateClass, "dict": dict,
 		"ago":        func(t time.Time) string { return ago(s.opts.Clock(), t) },
 		"created":    func(j *jobs.Job) time.Time { return jobs.Created(j.ID) },
@@ -124,12 +124,18 @@ func largest(d time.Duration) string {
 	}
 }
 
-// rate gives events a second.
+// rate gives events a second, or a minute or an hour where they are few.
 func rate(v float64) string {
-	if v > 0 && v < 10 {
+	switch {
+	case v >= 10 || v <= 0:
+		return count(int64(math.Round(max(v, 0)))) + "/s"
+	case v >= 1:
 		return fmt.Sprintf("%.1f/s", v)
+	case v*60 >= 1:
+		return fmt.Sprintf("%.0f/min", v*60)
+	default:
+		return fmt.Sprintf("%.0f/h", math.Ceil(v*3600))
 	}
-	return count(int64(math.Round(v))) + "/s"
 }
 
 // percent gives a share in whole percents: 100 only of the whole.
@@ -170,6 +176,14 @@ func plural(n any, one, many string) string {
 		return "1 " + one
 	}
 	return count(n) + " " + many
+}
+
+// done gives how far a job is, in percents.
+func done(job *jobs.Job) int {
+	if job.State == jobs.Succeeded || waitsForApproval(job) {
+		return 100
+	}
+	return percent(job.Progress.Done, job.Progress.Total)
 }
 
 // pretty indents JSON, up to a length that a page can bear.

@@ -108,7 +108,7 @@ func (s *Server) describeJob(caller Caller, job *jobs.Job) *jobPage {
 	slices.Reverse(p.Log)
 	g := &job.Progress
 	p.Fraction, p.Percent = g.Total > 0, percent(g.Done, g.Total)
-	if job.State == jobs.Succeeded {
+	if job.State == jobs.Succeeded || p.Waiting {
 		p.Fraction, p.Percent = true, 100
 	}
 	if g.Total > g.Done {

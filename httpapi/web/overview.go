@@ -1,9 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,6 +98,7 @@ func (s *Server) overview(r *request) error {
 	for i := range p.Streams {
 		p.Wants = append(p.Wants, s.wantsOf(&p.Streams[i])...)
 	}
+	slices.SortStableFunc(p.Wants, func(a, b want) int { return cmp.Compare(a.Class, b.Class) }) // bad before wait
 	return s.render(r, http.StatusOK, "overview", "Overview", p)
 }
 

@@ -107,6 +107,7 @@ func (s *Server) freshness(ctx context.Context, doc *projection.Document) freshn
 		f.Class = "wait"
 	}
 	if doc.Holder == nil {
+		f.Class = "wait"
 		f.Text += ", nobody feeds it"
 	}
 	return f

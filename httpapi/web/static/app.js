@@ -52,7 +52,7 @@
       const s = document.getElementById("job-sample");
       if (!s) return;
       const at = Number(s.dataset.at) / 1000;
-      if (data[0].length && at <= data[0][data[0].length - 1]) return;
+      if (data[0].length && at < data[0][data[0].length - 1] + 0.4) return;
       data[0].push(at); data[1].push(Number(s.dataset.rate)); data[2].push(Number(s.dataset.behind));
       for (const line of data) if (line.length > 1800) line.shift();
       if (data[0].length < 2) return;
