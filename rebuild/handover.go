@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -26,10 +27,34 @@ func (s *Service) seize(ctx context.Context, name, by string) (*seized, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settleOld(ctx, hold, by, time.Now()); err != nil {
+	err = fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name)
+	if err == nil {
+		err = s.settleOld(ctx, hold, by, time.Now())
+	}
+	if err != nil {
 		return nil, releaseAfter(ctx, hold, err)
 	}
 	return &seized{hold}, nil
+}
+
+// fenceOff takes away the names of tables that only an exchange knows that somebody
+// before has begun (see chstore.Store.Exchange). Should that one go on, it finds nothing
+// to exchange: else it would put a table in place that is behind what is fed from now on.
+func fenceOff(ctx context.Context, db *chstore.Store, name string) error {
+	tables, err := db.Marked(ctx, "", name)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	for _, t := range tables {
+		live, _, aside := strings.Cut(t.Table.Name, "__")
+		if !aside || t.Mark.Generation == 0 || t.Mark.Role != "" && !strings.HasPrefix(t.Mark.Role, dependentRole) {
+			continue
+		}
+		if err := db.Aside(ctx, chstore.Table{Database: t.Table.Database, Name: live}, t.Mark); err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+	}
+	return nil
 }
 
 // acquireEvery is how often a holder is looked at.

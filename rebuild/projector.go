@@ -272,6 +272,9 @@ func (l *liveFeed) open(ctx context.Context) error {
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
+	if err := fenceOff(ctx, db, l.name); err != nil {
+		return err
+	}
 	into := db.Table(d.Table.Name)
 	mark, err := s.inPlace(ctx, db, l.hold, d)
 	if err != nil {
