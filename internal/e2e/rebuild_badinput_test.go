@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,7 +90,6 @@ func TestRebuildBadInput(t *testing.T) {
 			k.sql(t, "CREATE TABLE other AS timeline")
 			k.sql(t, "EXCHANGE TABLES other AND timeline")
 		}, "")
-		k.sql(t, "EXCHANGE TABLES other AND timeline")
 	})
 	t.Run("definition changed meanwhile", func(t *testing.T) {
 		k.spoiled(t, "timeline", func(t *testing.T, _ string) {
@@ -242,9 +240,6 @@ func (k *kitchen) refused(t *testing.T) {
 	text, err := k.ch.Query(t.Context(), "SELECT groupArray(id) FROM (SELECT id FROM numbers ORDER BY id)")
 	if err != nil {
 		t.Fatal(err)
-	}
-	if want := []string{"odd-3", "odd-5", "odd-6"}; !slices.Equal(named, want) {
-		t.Logf("put aside: %v", named)
 	}
 	if want := 7 - len(named); strings.Count(text, "odd-") != want || !strings.Contains(strings.Join(named, " "), "odd-3") {
 		t.Errorf("the table has %s and %v were put aside", text, named)

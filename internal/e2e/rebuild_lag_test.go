@@ -12,11 +12,9 @@ import (
 // and swapped again and again: its readers see no event later than two seconds after it
 // was written.
 func TestLagWhileRebuilding(t *testing.T) {
+	takesLong(t)
 	perSecond, most := 2000, 2*time.Second
 	if raceDetector { // everything takes several times as long
-		perSecond, most = 500, 20*time.Second
-	}
-	if !*long { // beside other tests
 		perSecond, most = 500, 20*time.Second
 	}
 	const every = 10 * time.Millisecond
