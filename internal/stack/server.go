@@ -17,7 +17,7 @@ import (
 
 // How long a server may take to answer first, and to end when asked to.
 const (
-	startTimeout = 30 * time.Second
+	startTimeout = 2 * time.Minute
 	stopTimeout  = 15 * time.Second
 	pollInterval = 10 * time.Millisecond
 )
