@@ -297,23 +297,31 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 	if err := b.save(ctx); err != nil {
 		return err
 	}
-	if err := b.exchange(ctx, hold.Hold); err != nil {
+	whole, cancel := outlast(ctx, b.svc.opts.TTL)
+	defer cancel()
+	if err := b.makeLive(whole, hold.Hold); err != nil {
+		return err
+	}
+	b.cp.Swapped = true
+	return b.save(ctx)
+}
+
+// makeLive exchanges the tables, and makes that known.
+func (b *build) makeLive(ctx context.Context, hold *projection.Hold) error {
+	live := hold.Document().Live.Generation
+	if err := b.exchange(ctx, hold); err != nil {
 		return err
 	}
 	next := projection.Generation{Generation: b.cp.Generation, Digest: b.sub.digest, Rebuild: b.job.ID, Positions: maps.Clone(b.cp.Feed.Places)}
 	old := projection.Retired{Keep: b.sub.def.Retention.Keep, Feed: b.sub.def.Retention.Feed}
-	if doc.Live.Generation != 0 {
-		table, err := b.svc.generationTable(ctx, b.db, b.name(), doc.Live.Generation)
+	if live != 0 {
+		table, err := b.svc.generationTable(ctx, b.db, b.name(), live)
 		if err != nil {
 			return err
 		}
 		old.Table = table.Name
 	}
-	if err := hold.HandOver(ctx, next, b.cp.Feed.Batch, old, "rebuild "+b.job.ID); err != nil {
-		return err //nolint:wrapcheck // it names the projection
-	}
-	b.cp.Swapped = true
-	return b.save(ctx)
+	return hold.HandOver(ctx, next, b.cp.Feed.Batch, old, "rebuild "+b.job.ID) //nolint:wrapcheck // it names the projection
 }
 
 // exchange makes the shadow the live table, in an instant, and its dependents one after

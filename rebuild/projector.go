@@ -58,6 +58,9 @@ type Projector struct {
 	svc     *Service
 	opts    ProjectorOptions
 	metrics *projectorMetrics
+
+	mu   sync.Mutex
+	said map[string]string // by projection
 }
 
 // Projector makes a Projector, which does nothing until Run.
@@ -65,7 +68,7 @@ func (s *Service) Projector(opts ProjectorOptions) (*Projector, error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	return &Projector{svc: s, opts: opts, metrics: newProjectorMetrics(opts.Registerer)}, nil
+	return &Projector{svc: s, opts: opts, metrics: newProjectorMetrics(opts.Registerer), said: map[string]string{}}, nil
 }
 
 // Run feeds projections until ctx ends. Then it finishes what is in hand, gives the
@@ -117,8 +120,13 @@ func (p *Projector) names() []string {
 func (p *Projector) keep(ctx context.Context, name string) {
 	logger := p.svc.opts.Logger.With("projection", name)
 	err := p.feed(ctx, name)
+	var swap *swapError
 	switch {
 	case err == nil, ctx.Err() != nil:
+	case errors.As(err, &swap):
+		if p.isNews(name, err.Error()) {
+			logger.Warn("the projection is not fed: a swap was cut short", "rebuild", swap.job.ID, "error", err)
+		}
 	case errors.Is(err, projection.ErrHeld), errors.Is(err, projection.ErrFenced):
 		logger.Debug("another worker has the projection", "error", err)
 	case errors.Is(err, projection.ErrNotBuilt):
@@ -129,6 +137,15 @@ func (p *Projector) keep(ctx context.Context, name string) {
 		p.metrics.failures.WithLabelValues(name).Inc()
 		logger.Error("the projection cannot be fed", "error", err)
 	}
+}
+
+// isNews says whether it was not the last thing said of a projection.
+func (p *Projector) isNews(name, text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.said[name]
+	p.said[name] = text
+	return was != text
 }
 
 // build creates the first rebuild of a projection, if that is wished.

@@ -134,8 +134,8 @@ func (s *Service) inPlace(ctx context.Context, db *chstore.Store, hold *projecti
 		return own.Mark, nil
 	}
 	for _, t := range strangers {
-		if job, err := s.opts.Jobs.Get(ctx, t.Mark.Rebuild); err == nil && !job.State.Ended() && t.Mark.Rebuild != own.Mark.Rebuild {
-			return own.Mark, fmt.Errorf("table %s is %s, and the swap that made it that is not over: %w", t.Table.Name, t.Mark, projection.ErrHeld)
+		if job, err := s.opts.Jobs.Get(ctx, t.Mark.Rebuild); err == nil && goesOn(job) && t.Mark.Rebuild != own.Mark.Rebuild {
+			return own.Mark, &swapError{table: t.Table.Name, mark: t.Mark, job: job}
 		}
 	}
 	return own.Mark, s.takeBack(ctx, db, hold, want, strangers)
