@@ -6,7 +6,9 @@ import (
 	"maps"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
 )
 
 // carryOver takes, in a scoped rebuild, what is outside of the scope from the live
@@ -74,8 +76,20 @@ func (b *build) freeze(ctx context.Context) error {
 	return releaseAfter(ctx, hold.Hold, err)
 }
 
+// beside says whether the generation is live that this one is made beside.
+func (b *build) beside(doc *projection.Document) error {
+	if doc.Live.Generation == b.cp.Base {
+		return nil
+	}
+	return remedy.Wrapf(fmt.Errorf("generation %d of %s became live while this rebuild ran, and it was made beside generation %d", doc.Live.Generation, b.name(), b.cp.Base),
+		"Cancel this rebuild, and create a new one if it is still needed.")
+}
+
 func (b *build) freezeHeld(ctx context.Context, hold *seized) error {
 	doc := hold.Document()
+	if err := b.beside(doc); err != nil { // another one's rows are not those that are rebuilt in part
+		return err
+	}
 	table, err := b.svc.generationTable(ctx, b.db, b.name(), doc.Live.Generation)
 	if err != nil {
 		return err
