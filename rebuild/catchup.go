@@ -131,6 +131,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 		}
 	}
 	r := newReader(b.svc.opts.Archive, b.svc.opts.Redis, b.svc.opts.Mapping, feed.Places)
+	r.only(&b.sub.def.Source)
 	r.lost = func(stream string, loss redisstream.Loss) {
 		b.warn("stream %q lost entries before they were read: %+v", stream, loss)
 	}
@@ -141,7 +142,8 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 }
 
 // firstPlaces is where the shadow is fed from: where its chunks end, and in a scoped
-// rebuild also where the rows end that were carried over.
+// rebuild also where the rows end that were carried over. Streams that the definition has
+// not any more keep their places in what was carried over, for one that has them again.
 func (b *build) firstPlaces() map[string]place {
 	places := b.plan.heads()
 	if b.spec.Scope.IsZero() {

@@ -48,7 +48,7 @@ func (r *foldRows) bring(ctx context.Context, places map[string]place, letters f
 	}
 	reader := newReader(r.svc.opts.Archive, r.svc.opts.Redis, r.svc.opts.Mapping, nil)
 	for _, name := range slices.Sorted(maps.Keys(places)) {
-		if at[name].Compare(places[name]) >= 0 {
+		if at[name].Compare(places[name]) >= 0 || !r.sub.def.Source.MatchesStream(name) {
 			continue
 		}
 		w := warming{foldRows: r, stream: name, at: at, upTo: places[name], letters: letters, progress: progress}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
 	"github.com/reservoirhq/reservoir/tail"
 )
@@ -69,6 +70,7 @@ type reader struct {
 	arch    *archive.Archive
 	redis   *redisstream.Client // nil: the archive only
 	mapping event.Mapping
+	source  *projection.Source // see only; nil: all streams are followed
 	lost    func(stream string, loss redisstream.Loss)
 
 	places map[string]place // read up to
@@ -79,7 +81,7 @@ type reader struct {
 
 // follow adds a stream, to be read behind a place.
 func (r *reader) follow(stream string, from place) {
-	if _, ok := r.places[stream]; ok {
+	if _, ok := r.places[stream]; ok || r.source != nil && !r.source.MatchesStream(stream) {
 		return
 	}
 	r.places[stream] = from
@@ -93,6 +95,13 @@ func newReader(arch *archive.Archive, redis *redisstream.Client, mapping event.M
 		r.follow(stream, at)
 	}
 	return r
+}
+
+// only leaves the streams alone that are not the source's, whoever names them from here
+// on. A table may have a place in a stream that its definition has not any more.
+func (r *reader) only(source *projection.Source) {
+	r.source = source
+	r.names = slices.DeleteFunc(r.names, func(name string) bool { return !source.MatchesStream(name) })
 }
 
 // read fills b with what is new, from every stream in turn, until it is full. An
