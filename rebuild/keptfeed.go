@@ -128,6 +128,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 		}
 	}
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(p.Positions))
+	reader.only(&d.Source)
 	reader.lost = func(stream string, loss redisstream.Loss) {
 		k.logger.Error("entries were lost before they were read", "stream", stream, "loss", fmt.Sprintf("%+v", loss))
 	}
