@@ -125,9 +125,13 @@ func TestStatementsOfClusters(t *testing.T) {
 	if !strings.Contains(relation, `s3Cluster('my cluster', 'https://s3.us-east-1.amazonaws.com/b/{a%20b,c}', 'k\'', 's', 'Parquet', `) {
 		t.Error(relation)
 	}
-	load := Load{Into: Table{"d", "t"}, Columns: []string{"a`b", "v"}, Select: "SELECT type, id_ms FROM events", Chunk: 3, Guard: true}
+	load := Load{Into: Table{"d", "t"}, Columns: []string{"a`b", "v"}, Select: "SELECT type, id_ms FROM events", Chunk: 3, Guard: true, Fence: &Fence{Mark: Mark{Projection: "p'"}}}
+	loading, err := load.text(relation)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, text := range []string{
-		ddl, load.text(relation), store.exchangeText(Table{"d", "a"}, Table{"d", "b"}), store.renameText(Table{"d", "a"}, Table{"d", "b"}),
+		ddl, loading, store.exchangeText(Table{"d", "a"}, Table{"d", "b"}), store.renameText(Table{"d", "a"}, Table{"d", "b"}),
 		store.hostsText(Table{"d", "a"}), store.syncText(Table{"d", "a"}), store.killText(""), "DROP TABLE d.t" + store.onCluster() + " SYNC",
 		"SELECT * FROM " + store.processes(),
 	} {

@@ -164,6 +164,9 @@ func exception(code int, message string, secrets []string) error {
 	if code == 32 && strings.Contains(e.Message, "Cannot parse") { // a text that is too short, and no connection
 		e.kind = ErrData
 	}
+	if code == throwIfCode {
+		e.fenced()
+	}
 	return remedied(e)
 }
 

@@ -48,6 +48,8 @@ type Load struct {
 	// Guard makes the statement write nothing when a row of this chunk or a later one is
 	// in the table already.
 	Guard bool
+	// Fence, if set, makes the statement fail when it comes too late.
+	Fence *Fence
 	// Wide lets the statement use this many threads to read, and then more than one
 	// block: for whoever proves the load by its count alone. 0: one block.
 	Wide int
@@ -104,10 +106,14 @@ func over(relation, what, selection string) string {
 func trimSelect(text string) string { return strings.TrimRight(text, "; \t\r\n") }
 
 func (s *Store) load(ctx context.Context, relation string, load Load, tables []*ext.Table, secrets []string) (uint64, error) {
+	text, err := load.text(relation)
+	if err != nil {
+		return 0, err
+	}
 	st := statement{
 		what:     chunkTag(load.Chunk),
 		doing:    fmt.Sprintf("load chunk %d into %s", load.Chunk, load.Into.Name),
-		text:     load.text(relation),
+		text:     text,
 		settings: s.loadSettings(load),
 		tables:   tables,
 		progress: load.Progress,
@@ -123,17 +129,28 @@ func (s *Store) load(ctx context.Context, relation string, load Load, tables []*
 	return s.Prove(ctx, load.Into, load.Chunk)
 }
 
-func (load *Load) text(relation string) string {
+func (load *Load) text(relation string) (string, error) {
 	lineage, value := ChunkColumn, "toUInt64("+number(load.Chunk)+")"
 	if load.Adding {
 		lineage, value = EventsColumn, "toUInt64(1)"
 	}
 	text := "INSERT INTO " + load.Into.String() + " (" + Identifiers(load.Columns) + ", " + Identifier(lineage) + ")\n" +
 		over(relation, "*, "+value, load.Select)
-	if load.Guard && !load.Adding {
-		text += "\nWHERE (SELECT count() FROM " + load.Into.String() + " WHERE " + Identifier(ChunkColumn) + " >= " + number(load.Chunk) + ") = 0"
+	var conditions []string
+	if load.Fence != nil {
+		fence, err := load.Fence.conditions(load.Into)
+		if err != nil {
+			return "", err
+		}
+		conditions = fence
 	}
-	return text
+	if load.Guard && !load.Adding {
+		conditions = append(conditions, "(SELECT count() FROM "+load.Into.String()+" WHERE "+Identifier(ChunkColumn)+" >= "+number(load.Chunk)+") = 0")
+	}
+	if len(conditions) > 0 {
+		text += "\nWHERE " + strings.Join(conditions, "\nAND ")
+	}
+	return text, nil
 }
 
 func (s *Store) loadSettings(load Load) clickhouse.Settings {

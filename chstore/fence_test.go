@@ -1,0 +1,145 @@
+package chstore_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/reservoirhq/reservoir/chstore"
+)
+
+// slowLine stands before a server, and holds back what comes after so many bytes of a
+// connection until it is told to go on.
+type slowLine struct {
+	addr  string
+	after atomic.Int64 // 0: nothing is held back
+	held  chan struct{}
+	on    chan struct{}
+}
+
+func newSlowLine(t *testing.T, target string) *slowLine {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	line := &slowLine{addr: l.Addr().String(), held: make(chan struct{}), on: make(chan struct{})}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", target)
+			if err != nil {
+				client.Close()
+				return
+			}
+			go func() {
+				io.Copy(client, server) //nolint:errcheck // either may have ended
+				client.Close()
+			}()
+			go line.pass(server, client)
+		}
+	}()
+	return line
+}
+
+func (l *slowLine) pass(to, from net.Conn) {
+	defer to.Close()
+	buffer := make([]byte, 1024)
+	for {
+		n, err := from.Read(buffer)
+		if after := l.after.Load(); after > 0 && l.after.Add(int64(-n)) <= 0 {
+			l.after.Store(0)
+			l.held <- struct{}{}
+			<-l.on
+		}
+		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
+			return
+		}
+	}
+}
+
+// A statement that comes late, or to another table, fails and writes nothing, however it
+// was held up: here in the middle of the rows that are sent with it.
+func TestFence(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	for protocol, at := range map[string]string{"native": engine.URL(), "http": engine.HTTPURL()} {
+		u, err := url.Parse(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := newSlowLine(t, u.Host)
+		u.Host = line.addr
+		slow := open(t, chstore.Config{URL: u.String()})
+		for _, engine := range []string{"MergeTree", "ReplacingMergeTree", "SummingMergeTree(amount)"} {
+			t.Run(protocol+" "+engine, func(t *testing.T) {
+				name, _, _ := strings.Cut("fence_"+protocol+engine, "(")
+				table := store.Table(name)
+				if err := store.CreateTable(t.Context(), table, spec(engine), generation(1)); err != nil {
+					t.Fatal(err)
+				}
+				holds := func(want uint64) {
+					t.Helper()
+					kind, err := chstore.EngineKind(engine)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, err := store.Holds(t.Context(), table, kind); err != nil || got != want {
+						t.Errorf("the table holds %d rows, %v; want %d", got, err, want)
+					}
+				}
+				now, err := slow.Clock(t.Context())
+				if err != nil || now.Sub(time.Now()).Abs() > time.Minute {
+					t.Fatalf("the server says that it is %s, %v", now, err)
+				}
+				load := chstore.Load{
+					Into: table, Columns: spec("MergeTree").Names(), Chunk: 1, Adding: strings.HasPrefix(engine, "Summing"),
+					Select: "SELECT tenant, event_id AS id, toInt64(1) AS amount FROM events",
+					Fence:  &chstore.Fence{Mark: generation(1), Until: now.Add(time.Minute)},
+				}
+				rows := block(t, sample(1000))
+				if _, err := slow.LoadBlock(t.Context(), rows, "", load); err != nil {
+					t.Fatal(err)
+				}
+				holds(1000)
+				load.Attempt++
+				late := load
+				late.Fence = &chstore.Fence{Mark: generation(1), Until: now.Add(-time.Second)}
+				if _, err := slow.LoadBlock(t.Context(), rows, "", late); !errors.Is(err, chstore.ErrLate) {
+					t.Errorf("a late statement: %v", err)
+				}
+				other := load
+				other.Fence = &chstore.Fence{Mark: generation(2), Until: now.Add(time.Minute)}
+				if _, err := slow.LoadBlock(t.Context(), rows, "", other); !errors.Is(err, chstore.ErrChangedByHand) {
+					t.Errorf("a statement for another table: %v", err)
+				}
+				if now, err = slow.Clock(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				const soon = 300 * time.Millisecond
+				late.Fence = &chstore.Fence{Mark: generation(1), Until: now.Add(soon)}
+				line.after.Store(10_000) // the statement is there by then, its rows are not
+				done := make(chan error, 1)
+				go func() {
+					_, err := slow.LoadBlock(t.Context(), rows, "", late)
+					done <- err
+				}()
+				<-line.held
+				<-time.After(2 * soon)
+				line.on <- struct{}{}
+				if err := <-done; !errors.Is(err, chstore.ErrLate) {
+					t.Errorf("a statement whose rows came late: %v", err)
+				}
+				holds(1000)
+			})
+		}
+	}
+}
