@@ -169,7 +169,9 @@ func (c *ClickHouse) Query(ctx context.Context, statement string) (output string
 	return string(body), nil
 }
 
-func (c *ClickHouse) ping(ctx context.Context) error { return get(ctx, "http://"+c.ports[1].addr()+"/ping") }
+func (c *ClickHouse) ping(ctx context.Context) error {
+	return get(ctx, "http://"+c.ports[1].addr()+"/ping")
+}
 
 // get succeeds when the URL answers 200.
 func get(ctx context.Context, url string) error {
