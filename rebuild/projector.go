@@ -311,6 +311,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 		}
 	}
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(doc.Live.Positions))
+	reader.only(&d.Source)
 	reader.lost = func(stream string, loss redisstream.Loss) {
 		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", fmt.Sprintf("%+v", loss))
 	}
