@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,7 +34,7 @@ func newBrowser(t testing.TB, w *world, who string) *browser {
 	t.Cleanup(cancel)
 	ctx, stop := chromedp.NewContext(ctx)
 	t.Cleanup(stop)
-	ctx, late := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, late := context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(late)
 	b := &browser{t: t, w: w, ctx: ctx}
 	chromedp.ListenTarget(ctx, func(ev any) {
@@ -44,9 +43,9 @@ func newBrowser(t testing.TB, w *world, who string) *browser {
 		switch ev := ev.(type) {
 		case *runtime.EventExceptionThrown:
 			b.problems = append(b.problems, ev.ExceptionDetails.Error())
-		case *log.EventEntryAdded:
-			if ev.Entry.Level == log.LevelError {
-				b.problems = append(b.problems, ev.Entry.Text+" "+ev.Entry.URL)
+		case *log.EventEntryAdded: //nolint:forbidigo // Chromium's log, by its own package
+			if entry := ev.Entry; entry.Level == log.LevelError { //nolint:forbidigo // as above
+				b.problems = append(b.problems, entry.Text+" "+entry.URL) //nolint:forbidigo // as above
 			}
 		case *page.EventJavascriptDialogOpening:
 			b.problems = append(b.problems, "a dialog: "+ev.Message)
@@ -118,12 +117,4 @@ func (b *browser) shoot(name string) {
 	}
 	b.do(emulation.SetDeviceMetricsOverride(1280, 800, 1, false))
 	b.quiet(name)
-}
-
-// text gives what an element says.
-func (b *browser) text(selector string) string {
-	b.t.Helper()
-	var text string
-	b.do(chromedp.Text(selector, &text, chromedp.ByQuery))
-	return strings.TrimSpace(text)
 }

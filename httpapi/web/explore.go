@@ -97,10 +97,11 @@ func (s *Server) find(ctx context.Context, caller Caller, x *exploration, limit 
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %w", errForm, err)
 	}
-	names, _, err := s.names(ctx, caller, x.patterns, true)
+	listed, err := s.names(ctx, caller, x.patterns, true)
 	if err != nil {
 		return nil, false, err
 	}
+	names := listed.names
 	if len(names) > maxExplored {
 		return nil, false, fmt.Errorf("%w: %d streams are too many to look through at once: name some of them", errForm, len(names))
 	}

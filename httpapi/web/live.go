@@ -71,7 +71,7 @@ func (s *Server) liveJob(r *request) error {
 	for job, err := range s.opts.Watch(ctx, job.ID) {
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // the browser comes again
+				return nil // the browser comes again
 			}
 			return err
 		}

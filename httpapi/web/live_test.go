@@ -72,9 +72,11 @@ func TestLiveJob(t *testing.T) {
 func TestLiveTail(t *testing.T) {
 	w := newWorld(t)
 	w.sell(30, ago(time.Hour), time.Second)
+	n := uint64(0)
 	publish := func(name string) func() {
 		return func() {
-			w.add(w.raw, shop.Orders, event.ID{Ms: uint64(time.Now().UnixMilli())}, field("type", name), field("payload", `{"a": {"b": "<b>"}}`))
+			n++
+			w.add(w.raw, shop.Orders, event.ID{Ms: uint64(time.Now().UnixMilli()), Seq: n}, field("type", name), field("payload", `{"a": {"b": "<b>"}}`))
 		}
 	}
 	got := w.sse("/explore/live?"+query("stream", shop.Orders), publish(hostile), "event: rows", "&lt;script&gt;", "  &#34;a&#34;")

@@ -54,7 +54,7 @@ func (s *Server) follow(ctx context.Context, r *request, stream string, t *tail.
 	for {
 		sent, err := s.turn(ctx, r, out, stream, t)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the browser comes again
+			return nil // the browser comes again
 		}
 		if err != nil {
 			return err

@@ -2,30 +2,34 @@ package web
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/reservoirhq/reservoir/archiver"
 	"github.com/reservoirhq/reservoir/event"
-	"github.com/reservoirhq/reservoir/redisstream"
 )
 
-// names gives the streams that a caller may see, by name: what is archived, and with
-// live what the archiver would archive. patterns, if any, narrow it. off says why Redis
-// was not asked although it was to be.
-func (s *Server) names(ctx context.Context, caller Caller, patterns []string, live bool) (list []string, off error, err error) {
+// listing is streams by name.
+type listing struct {
+	names []string
+	off   error // why Redis was not asked although it was to be; nil: it was
+}
+
+// names gives the streams that a caller may see: what is archived, and with live what
+// the archiver would archive. patterns, if any, narrow it.
+func (s *Server) names(ctx context.Context, caller Caller, patterns []string, live bool) (found listing, err error) {
 	all := []string{"*"}
-	if list, err = archiver.Streams(ctx, nil, s.opts.Archive, all, nil); err != nil {
-		return nil, nil, err //nolint:wrapcheck // it says what failed
+	list, err := archiver.Streams(ctx, nil, s.opts.Archive, all, nil)
+	if err != nil {
+		return found, err //nolint:wrapcheck // it says what failed
 	}
 	if live && s.opts.Redis != nil {
 		include := s.opts.Include
 		if len(include) == 0 {
 			include = all
 		}
-		for name, found := range s.opts.Redis.Discover(ctx, include, s.opts.Exclude) {
-			if found != nil && !errors.Is(found, redisstream.ErrNotStream) {
-				off = found
+		for name, err := range s.opts.Redis.Discover(ctx, include, s.opts.Exclude) {
+			if err != nil {
+				found.off = err
 				break
 			}
 			list = append(list, name)
@@ -33,8 +37,9 @@ func (s *Server) names(ctx context.Context, caller Caller, patterns []string, li
 	}
 	slices.Sort(list)
 	list = slices.Compact(list)
-	return slices.DeleteFunc(list, func(name string) bool {
+	found.names = slices.DeleteFunc(list, func(name string) bool {
 		fits := len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return event.MatchPattern(p, name) })
 		return !fits || !caller.Stream(name)
-	}), off, nil
+	})
+	return found, nil
 }

@@ -107,16 +107,16 @@ const pageTimeout = 30 * time.Second
 
 // streamNames gives the names on this page of the overview.
 func (s *Server) streamNames(ctx context.Context, r *request, p *overviewPage) ([]string, error) {
-	all, off, err := s.names(ctx, r.caller, nil, true)
+	all, err := s.names(ctx, r.caller, nil, true)
 	if err != nil {
 		return nil, err
 	}
-	if off != nil {
-		p.LiveOff = s.problem(off).Detail
+	if all.off != nil {
+		p.LiveOff = s.problem(all.off).Detail
 	}
 	var names []string
 	after := r.FormValue("after")
-	for _, name := range all {
+	for _, name := range all.names {
 		if !strings.Contains(strings.ToLower(name), strings.ToLower(p.Search)) {
 			continue
 		}

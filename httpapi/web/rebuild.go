@@ -121,7 +121,7 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 	if err != nil {
 		problem := s.problem(err)
 		p.Problem = &problem
-		return p, nil //nolint:nilerr // the form shows it
+		return p, nil
 	}
 	p.Confirm = confirmRebuild(p.Estimate)
 	p.Ready = r.caller.May("createRebuild") == nil && s.opts.Rebuilds != nil
@@ -140,7 +140,7 @@ func (s *Server) estimate(ctx context.Context, r *request, d *projection.Definit
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
-	names, _, err := s.names(ctx, r.caller, d.Source.Streams, false)
+	listed, err := s.names(ctx, r.caller, d.Source.Streams, false)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what failed
 	}
@@ -148,7 +148,7 @@ func (s *Server) estimate(ctx context.Context, r *request, d *projection.Definit
 	if filter.IsZero() {
 		matcher = nil
 	}
-	for _, name := range names {
+	for _, name := range listed.names {
 		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: name, Filter: matcher})
 		if err != nil {
 			return nil, err //nolint:wrapcheck // it names the stream

@@ -99,14 +99,14 @@ func (s *Server) layout(r *request, title string, body any) view {
 
 // current says whether an item of the navigation is where one is.
 func current(item, at string) bool {
-	switch {
-	case item == "/":
+	switch item {
+	case "/":
 		return at == "/" || at == "/stream"
-	case item == "/explore":
+	case "/explore":
 		return at == "/explore" || at == "/event" || at == "/aggregate"
-	case item == "/jobs":
+	case "/jobs":
 		return strings.HasPrefix(at, "/jobs") || strings.HasPrefix(at, "/replays")
-	case item == "/projections":
+	case "/projections":
 		return strings.HasPrefix(at, "/projections") || strings.HasPrefix(at, "/rebuilds")
 	default:
 		return at == item

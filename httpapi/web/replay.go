@@ -127,12 +127,12 @@ func confirmReplay(spec *replay.Spec, e *replay.Estimate, into string) confirmat
 
 // suggest gives names of streams for a form.
 func (s *Server) suggest(r *request) []string {
-	all, _, err := s.names(r.Context(), r.caller, nil, false)
+	all, err := s.names(r.Context(), r.caller, nil, false)
 	if err != nil {
 		s.opts.Logger.Warn("streams cannot be suggested", "error", err)
 		return nil
 	}
-	return all[:min(len(all), maxNames)]
+	return all.names[:min(len(all.names), maxNames)]
 }
 
 func (s *Server) newReplay(r *request) error {

@@ -57,14 +57,16 @@
       for (const line of data) if (line.length > 1800) line.shift();
       if (data[0].length < 2) return;
       if (plot) { plot.setData(data); return; }
+      const clock = (at) => new Date(at * 1000).toISOString().slice(11, 19);
       const axis = { stroke: style("--dim"), grid: { stroke: style("--line"), width: 1 }, ticks: { stroke: style("--line") } };
       plot = new window.uPlot({
         width: box.clientWidth - 16, height: 200, cursor: { y: false },
-        series: [{ label: "time" }, { label: "events/s", stroke: style("--s0"), width: 2 }, { label: "left", scale: "left", stroke: style("--s1"), width: 2, dash: [5, 4] }],
-        axes: [axis, { ...axis, size: 62 }, { ...axis, scale: "left", side: 1, size: 70, grid: { show: false } }],
+        series: [{ label: "time", value: (u, at) => at === null ? "–" : clock(at) }, { label: "events/s", stroke: style("--s0"), width: 2 }, { label: "left", scale: "left", stroke: style("--s1"), width: 2, dash: [5, 4] }],
+        axes: [{ ...axis, space: 80, values: (u, list) => list.map(clock) }, { ...axis, size: 62 }, { ...axis, scale: "left", side: 1, size: 70, grid: { show: false } }],
         scales: { y: { range: (u, lo, hi) => [0, Math.max(hi, 1) * 1.1] }, left: { range: (u, lo, hi) => [0, Math.max(hi, 1) * 1.1] } },
       }, data, box);
-      new ResizeObserver(() => plot.setSize({ width: box.clientWidth - 16, height: 200 })).observe(box);
+      matchMedia("(prefers-color-scheme: dark)").onchange = () => { if (plot) plot.destroy(); plot = null; };
+      new ResizeObserver(() => plot && plot.setSize({ width: box.clientWidth - 16, height: 200 })).observe(box);
     }
     sample();
     return sample;
