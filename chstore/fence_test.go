@@ -2,70 +2,14 @@ package chstore_test
 
 import (
 	"errors"
-	"io"
-	"net"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 )
-
-// slowLine stands before a server, and holds back what comes after so many bytes of a
-// connection until it is told to go on.
-type slowLine struct {
-	addr  string
-	after atomic.Int64 // 0: nothing is held back
-	held  chan struct{}
-	on    chan struct{}
-}
-
-func newSlowLine(t *testing.T, target string) *slowLine {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	line := &slowLine{addr: l.Addr().String(), held: make(chan struct{}), on: make(chan struct{})}
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", target)
-			if err != nil {
-				client.Close()
-				return
-			}
-			go func() {
-				io.Copy(client, server) //nolint:errcheck // either may have ended
-				client.Close()
-			}()
-			go line.pass(server, client)
-		}
-	}()
-	return line
-}
-
-func (l *slowLine) pass(to, from net.Conn) {
-	defer to.Close()
-	buffer := make([]byte, 1024)
-	for {
-		n, err := from.Read(buffer)
-		if after := l.after.Load(); after > 0 && l.after.Add(int64(-n)) <= 0 {
-			l.after.Store(0)
-			l.held <- struct{}{}
-			<-l.on
-		}
-		if _, writeErr := to.Write(buffer[:n]); err != nil || writeErr != nil {
-			return
-		}
-	}
-}
 
 // A statement that comes late, or to another table, fails and writes nothing, however it
 // was held up: here in the middle of the rows that are sent with it.
@@ -76,8 +20,8 @@ func TestFence(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		line := newSlowLine(t, u.Host)
-		u.Host = line.addr
+		line := stacktest.NewLine(t, u.Host)
+		u.Host = line.Addr
 		slow := open(t, chstore.Config{URL: u.String()})
 		for _, engine := range []string{"MergeTree", "ReplacingMergeTree", "SummingMergeTree(amount)"} {
 			t.Run(protocol+" "+engine, func(t *testing.T) {
@@ -126,15 +70,16 @@ func TestFence(t *testing.T) {
 				}
 				const soon = 300 * time.Millisecond
 				late.Fence = &chstore.Fence{Mark: generation(1), Until: now.Add(soon)}
-				line.after.Store(10_000) // the statement is there by then, its rows are not
+				said := 0 // the statement is there by then, its rows are not
+				held, release := line.Hold(func(b []byte) bool { said += len(b); return said > 10_000 })
 				done := make(chan error, 1)
 				go func() {
 					_, err := slow.LoadBlock(t.Context(), rows, "", late)
 					done <- err
 				}()
-				<-line.held
+				<-held
 				<-time.After(2 * soon)
-				line.on <- struct{}{}
+				release()
 				if err := <-done; !errors.Is(err, chstore.ErrLate) {
 					t.Errorf("a statement whose rows came late: %v", err)
 				}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/projection"
@@ -96,10 +95,10 @@ type derivation struct {
 	p *projection.Pending
 	// fresh says that nothing was issued before.
 	fresh bool
-	// announced is when it was sure that this is the one who feeds, and confirm makes
-	// sure again.
-	announced time.Time
-	confirm   func(context.Context) error
+	// term is since it was sure that this is the one who feeds, and confirm makes sure
+	// again.
+	term    term
+	confirm func(context.Context) error
 }
 
 func (d *derivation) run(ctx context.Context) error {
@@ -180,19 +179,19 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 }
 
 func (d *derivation) issue(ctx context.Context, t *derived, want *projection.Pending, attempt int) (uint64, error) {
-	if time.Since(d.announced) > issueWithin/2 {
-		now := time.Now()
+	if d.term.short() {
+		next, err := newTerm(ctx, d.db)
+		if err != nil {
+			return 0, err
+		}
 		if err := d.confirm(ctx); err != nil {
 			return 0, err
 		}
-		d.announced = now
+		d.term = next
 	}
 	load := chstore.Load{
 		Into: t.table, Columns: t.columns, Select: d.selection(t), Chunk: d.p.Batch, Attempt: contentOf(d.p) + attempt,
-		Adding: t.kind == chstore.Adding, Guard: t.kind == chstore.Keeping,
-	}
-	if time.Since(d.announced) > issueWithin {
-		return 0, errTooLate
+		Adding: t.kind == chstore.Adding, Guard: t.kind == chstore.Keeping, Fence: d.term.fence(t.mark),
 	}
 	return d.db.LoadSelect(ctx, load) //nolint:wrapcheck // it says what
 }
@@ -278,18 +277,6 @@ func (b *build) deriveAll(ctx context.Context, dep *projection.Dependent) (uint6
 func (b *build) makeDependent(ctx context.Context, dep *projection.Dependent) error {
 	table := b.db.Table(dep.Table.Name).Of(b.mark().Generation)
 	return b.db.CreateTable(ctx, table, dep.Table.Spec(), dependentMark(b.mark(), dep.Table.Name)) //nolint:wrapcheck // it says what
-}
-
-// bears says whether a table still has its name.
-func bears(ctx context.Context, db *chstore.Store, table chstore.Table, mark chstore.Mark) error {
-	info, err := db.Inspect(ctx, table)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what
-	}
-	if info.Mark != mark {
-		return fmt.Errorf("table %s is %s and not %s: %w", table.Name, info.Mark, mark, errNotThere)
-	}
-	return nil
 }
 
 // DependentVerification is what was found of a dependent table before the swap.

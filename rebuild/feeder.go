@@ -25,9 +25,6 @@ func numberBase(generation uint64) uint64 { return generation << generationShift
 // errNotThere says that rows that were written are not in the table.
 var errNotThere = errors.New("rows are not in the table that they were written to")
 
-// errTooLate is that a batch was not issued because its announcement was too long ago.
-var errTooLate = errors.New("the batch was announced too long ago to be issued")
-
 // ledger remembers, durably, how far a table is fed. One writer at a time has it.
 type ledger interface {
 	// places is how far the table is, and batch the number of the last batch in it.
@@ -45,13 +42,35 @@ type ledger interface {
 	settle(done bool)
 }
 
-// issueWithin is how soon after its announcement a batch is issued, or not at all: who
-// takes the place of a feeder that may be alive knows after sureAfter that nothing
-// comes any more.
+// issueWithin is how soon after its announcement a batch is at the server with all of its
+// rows, or not at all: the server refuses it. Who takes the place of a feeder that may be
+// alive knows after sureAfter that nothing comes any more that is not running.
 const (
-	issueWithin = 700 * time.Millisecond
-	sureAfter   = 1200 * time.Millisecond
+	issueWithin = time.Second
+	sureAfter   = 1500 * time.Millisecond
 )
+
+// term is how long a feeder may issue what it has announced. It begins before the
+// announcement.
+type term struct {
+	began time.Time // by the clock here
+	until time.Time // by that of the server
+}
+
+func newTerm(ctx context.Context, db *chstore.Store) (t term, err error) {
+	t.began = time.Now()
+	now, err := db.Clock(ctx)
+	t.until = now.Add(issueWithin)
+	return t, err //nolint:wrapcheck // it says what
+}
+
+// short says that little is left of it.
+func (t term) short() bool { return time.Since(t.began) > issueWithin/2 }
+
+// fence keeps a statement within the term, and away from other tables.
+func (t term) fence(mark chstore.Mark) *chstore.Fence {
+	return &chstore.Fence{Mark: mark, Until: t.until}
+}
 
 // feeder feeds a table with batches, each exactly once: the batch is announced,
 // durably, before it is issued, and what was in doubt after a crash is killed,
@@ -117,7 +136,10 @@ func (f *feeder) feed(ctx context.Context) error {
 		return err
 	}
 	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base, Dependents: bases}
-	announced := time.Now()
+	announced, err := newTerm(ctx, f.db)
+	if err != nil {
+		return err
+	}
 	if err := f.ledger.intend(ctx, p); err != nil {
 		return err
 	}
@@ -127,7 +149,7 @@ func (f *feeder) feed(ctx context.Context) error {
 	}
 	err = f.issue(ctx, &p, 0, announced)
 	if err == nil {
-		err = (&derivation{dependents: f.dependents, p: &p, fresh: true, announced: announced, confirm: f.ledger.confirm}).run(ctx)
+		err = (&derivation{dependents: f.dependents, p: &p, fresh: true, term: announced, confirm: f.ledger.confirm}).run(ctx)
 	}
 	if err != nil {
 		return f.doubt(ctx, err)
@@ -178,19 +200,12 @@ func (f *feeder) settled() {
 	f.ledger.settle(true)
 }
 
-// issue issues the statement of a batch that was made, if that was announced or
-// confirmed just now.
-func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, announced time.Time) error {
-	if f.kind != chstore.Keeping {
-		// Rows of a table that keeps them are guarded and counted; here another table under
-		// the name has to be seen before.
-		if err := bears(ctx, f.db, f.into, f.mark); err != nil {
-			return err
-		}
-	}
-	load := chstore.Load{Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt, Guard: f.kind == chstore.Keeping}
-	if time.Since(announced) > issueWithin {
-		return errTooLate
+// issue issues the statement of a batch that was made, within the term of its
+// announcement.
+func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, within term) error {
+	load := chstore.Load{
+		Into: f.into, Chunk: p.Batch, Adding: f.kind == chstore.Adding, Attempt: contentOf(p) + attempt,
+		Guard: f.kind == chstore.Keeping, Fence: within.fence(f.mark),
 	}
 	rows, err := f.rows.insert(ctx, f.db, load)
 	if err == nil && f.kind == chstore.Keeping && rows != p.Rows {
@@ -226,7 +241,7 @@ func (f *feeder) doubt(ctx context.Context, err error) error {
 
 // passes says whether what failed may work when it is tried again.
 func passes(err error) bool {
-	return chstore.Retryable(err) || errors.Is(err, chstore.ErrKilled) || errors.Is(err, errTooLate)
+	return chstore.Retryable(err) || errors.Is(err, chstore.ErrKilled) || errors.Is(err, chstore.ErrLate)
 }
 
 const (
@@ -364,7 +379,10 @@ func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) 
 	if made.rows != p.Rows {
 		return fmt.Errorf("batch %d of table %s gives %d rows now, and gave %d before", p.Batch, f.into.Name, made.rows, p.Rows)
 	}
-	confirmed := time.Now()
+	confirmed, err := newTerm(ctx, f.db)
+	if err != nil {
+		return err
+	}
 	if err := f.ledger.confirm(ctx); err != nil {
 		return err
 	}
