@@ -108,6 +108,34 @@ func (s *Store) Park(ctx context.Context, live Table, mark Mark) error {
 	return s.rename(ctx, live, live.Of(mark.Generation))
 }
 
+// Discard drops the table that bears a mark, whatever its name is; without one nothing
+// happens, and one that is live is ErrLive. Like Exchange it gives the table a name that
+// nobody else knows, so that an exchange in between cannot make it drop the other one.
+func (s *Store) Discard(ctx context.Context, live Table, mark Mark) error {
+	once, err := s.fence(ctx, live, mark)
+	if errors.Is(err, ErrNoTable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if once == live {
+		return fmt.Errorf("drop %s, which is %s: %w", live.Name, mark, ErrLive)
+	}
+	now, err := s.markOf(ctx, once)
+	switch {
+	case err != nil || now == nil:
+		return err
+	case *now != mark: // they were exchanged between the look and the name
+		err := fmt.Errorf("drop %s: %s has its name now: %w", mark, now, ErrLive)
+		return errors.Join(err, s.Aside(ctx, live, *now))
+	}
+	return s.DropTable(ctx, once)
+}
+
+// ErrLive is wrapped when a table is not dropped since readers see it.
+var ErrLive = errors.New("the table is live")
+
 // rename leaves a table its name where the other one is taken.
 func (s *Store) rename(ctx context.Context, from, to Table) error {
 	err := s.exec(ctx, &statement{what: "exchange", doing: "rename " + from.Name + " to " + to.Name, text: s.renameText(from, to)})

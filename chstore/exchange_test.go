@@ -182,3 +182,27 @@ func TestExchangeUnderReaders(t *testing.T) {
 	}
 	t.Logf("%d exchanges, reads: %v", swaps, counts)
 }
+
+// What is discarded is the table that bears the mark, wherever an exchange has put it, and
+// never the one that readers see.
+func TestDiscard(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	first := filled(t, store, "thrown", generation(1), 1)
+	second := filled(t, store, "thrown__g2", generation(2), 2)
+	if err := store.Exchange(t.Context(), first, generation(2), generation(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Discard(t.Context(), first, generation(2)); !errors.Is(err, chstore.ErrLive) {
+		t.Errorf("the live one is dropped: %v", err)
+	}
+	live(t, store, first, generation(2))
+	for range 2 { // the second time it is gone
+		if err := store.Discard(t.Context(), first, generation(1)); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := store.Marked(t.Context(), "", generation(1).Projection)
+	if err != nil || len(left) != 1 || left[0].Mark != generation(2) {
+		t.Errorf("%+v are left of %s and %s, %v", left, first, second, err)
+	}
+}

@@ -46,33 +46,42 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 	if b.cp.Generation == 0 || b.cp.Phase == PhaseDone {
 		return nil
 	}
-	doc, err := e.svc.documents.Get(ctx, b.name())
-	if err != nil && !errors.Is(err, projection.ErrNotBuilt) {
-		return err //nolint:wrapcheck // it names the projection
-	}
-	if doc != nil && doc.Live.Generation == b.cp.Generation {
-		return nil // it was live before it could be cancelled
-	}
 	if err := b.db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	if err := b.unswap(ctx); err != nil {
-		return err
+	if b.cp.Phase != PhaseHandOver {
+		return b.dropTables(ctx)
 	}
-	return b.dropTables(ctx)
-}
-
-// unswap takes back what a hand-over that was cut short has made live.
-func (b *build) unswap(ctx context.Context) error {
-	there, err := occupied(ctx, b.db, b.name())
-	if err != nil || !slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
-		return err
-	}
-	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
+	hold, err := e.svc.acquire(ctx, b.name(), projection.Claim{Worker: b.job.ID, Kind: projection.Rebuilder, TTL: e.svc.opts.TTL})
 	if err != nil {
 		return err
 	}
-	return releaseAfter(ctx, hold.Hold, b.unswapHeld(ctx, hold.Hold, there))
+	return releaseAfter(ctx, hold, b.undo(ctx, hold))
+}
+
+// undo takes back what a hand-over that was cut short has made live, and drops it.
+// While this one has the hold nobody else can make it live; what was live is kept.
+func (b *build) undo(ctx context.Context, hold *projection.Hold) error {
+	doc := hold.Document()
+	if doc.Live.Generation == b.cp.Generation || doc.Kept(b.cp.Generation) != nil {
+		return nil // it was live before it could be cancelled
+	}
+	if err := fenceOff(ctx, b.svc.opts.ClickHouse.As(liveJob(b.name())), b.name()); err != nil {
+		return err
+	}
+	there, err := occupied(ctx, b.db, b.name())
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
+		if err := b.svc.settleOld(ctx, hold, b.job.ID, time.Now()); err != nil {
+			return err
+		}
+		if err := b.unswapHeld(ctx, hold, there); err != nil {
+			return err
+		}
+	}
+	return b.dropTables(ctx)
 }
 
 func (b *build) unswapHeld(ctx context.Context, hold *projection.Hold, there []chstore.Info) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -91,8 +92,14 @@ func (b *build) dropTables(ctx context.Context) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	for _, t := range tables {
-		if t.Mark.Rebuild != b.job.ID || t.Table.Name == b.live().Name {
+	for _, n := range tablesOf(b.db, b.sub.def, b.mark()) {
+		if err := b.db.Discard(ctx, n.live, n.mark); err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+		tables = slices.DeleteFunc(tables, func(t chstore.Info) bool { return t.Mark == n.mark })
+	}
+	for _, t := range tables { // that are never exchanged
+		if t.Mark.Rebuild != b.job.ID || isLive(t.Table) {
 			continue
 		}
 		if err := b.db.DropTable(ctx, t.Table); err != nil {
