@@ -41,6 +41,11 @@ test-short: ## Only the tests that need no server, in seconds
 test-long: tools ## Rebuilds under kills and writes, for an hour or so
 	CGO_ENABLED=1 go test -race -timeout 90m ./rebuild ./internal/e2e -long
 
+.PHONY: screens
+screens: tools ## Every page in headless Chromium, wide and narrow, light and dark; pictures in build/screens
+	@scripts/install-tools.sh browser
+	go test ./httpapi/web -run TestScreens -screens
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...

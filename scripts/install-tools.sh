@@ -3,12 +3,13 @@
 # (which git ignores) and, for Debian packages, into the system. Does nothing, and says
 # nothing, for what is already there.
 #
-#   scripts/install-tools.sh [demo|clickhouse|lint|test]
+#   scripts/install-tools.sh [demo|clickhouse|lint|test|browser]
 #
 #   demo         redis-server, an S3 server (versitygw) and, where npm is, the ClickHouse engine
 #   clickhouse   the ClickHouse engine
 #   lint         golangci-lint
 #   test         all of these, jq, zstd, PostgreSQL, MariaDB, DuckDB and the ClickHouse engine (default)
+#   browser      Chromium
 set -euo pipefail
 
 versitygw_version=v1.8.0
@@ -138,5 +139,6 @@ case ${1:-test} in
   clickhouse) node_packages; chengine ;;
   lint) linter ;;
   test) packages redis-server jq zstd; databases; s3_server; linter; node_packages; chengine ;;
-  *) die "unknown set of tools '$1': demo, clickhouse, lint or test" ;;
+  browser) have chromium || have chromium-browser || have google-chrome || apt_install chromium ;;
+  *) die "unknown set of tools '$1': demo, clickhouse, lint, test or browser" ;;
 esac

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"flag"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,9 +17,14 @@ import (
 	"github.com/reservoirhq/reservoir/replay"
 )
 
+var screens = flag.Bool("screens", false, "go through the pages in Chromium, and keep pictures of them")
+
 // TestScreens goes through the pages in a browser: nothing complains, nothing is wider
 // than a phone, and pictures of all are kept.
 func TestScreens(t *testing.T) {
+	if !*screens {
+		t.Skip("make screens runs it: it needs Chromium")
+	}
 	text := func(s string) string { return s }
 	w := newWorld(t, withClickHouse(func(s string) string { return text(s) }))
 	b := newBrowser(t, w, "ada")
