@@ -48,7 +48,7 @@ const tokenCreateExample = `  reservoir token create --name ann --role admin
 func newTokenCreateCmd(app *app) *cobra.Command {
 	n := token.New{}
 	var role, expires string
-	var asJSON, quiet bool
+	var asJSON, quiet, first bool
 	cmd := &cobra.Command{
 		Use:     "create",
 		Short:   "Make a token, and print it this once",
@@ -71,7 +71,7 @@ func newTokenCreateCmd(app *app) *cobra.Command {
 			if err := n.Validate(time.Now()); err != nil {
 				return usageError{err}
 			}
-			return app.createToken(cmd.Context(), n, asJSON, quiet)
+			return app.createToken(cmd.Context(), n, tokenOutput{asJSON, quiet}, first)
 		},
 	}
 	flags := cmd.Flags()
@@ -82,6 +82,7 @@ func newTokenCreateCmd(app *app) *cobra.Command {
 	flags.StringVar(&expires, "expires", "", "how `long` it can be used, as 90d (default: until it is revoked)")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	flags.BoolVar(&quiet, "quiet", false, "print only the token, for scripts")
+	flags.BoolVar(&first, "first", false, "do nothing if there is any token already, for scripts that set up")
 	return cmd
 }
 
@@ -113,7 +114,10 @@ func listed(t *token.Token) listedToken {
 	}
 }
 
-func (a *app) createToken(ctx context.Context, n token.New, asJSON, quiet bool) error {
+// tokenOutput says how a token is printed.
+type tokenOutput struct{ json, quiet bool }
+
+func (a *app) createToken(ctx context.Context, n token.New, out tokenOutput, first bool) error {
 	store, err := a.openStore(ctx)
 	if err != nil {
 		return err
@@ -121,10 +125,16 @@ func (a *app) createToken(ctx context.Context, n token.New, asJSON, quiet bool) 
 	if err := objectstore.Probe(ctx, store); err != nil {
 		return fmt.Errorf("probe the object store: %w", err)
 	}
+	tokens := token.NewStore(store, nil)
+	if first {
+		if there, err := tokens.Any(ctx); err != nil || there {
+			return err
+		}
+	}
 	var made *token.Token
 	var text string
 	err = a.auditedDeed(ctx, store, "createToken", "/v1/tokens", func() (subject string, err error) {
-		if made, text, err = token.NewStore(store, nil).Create(ctx, n); err != nil {
+		if made, text, err = tokens.Create(ctx, n); err != nil {
 			return "", err
 		}
 		return made.ID, nil
@@ -132,9 +142,9 @@ func (a *app) createToken(ctx context.Context, n token.New, asJSON, quiet bool) 
 	switch {
 	case err != nil:
 		return err
-	case asJSON:
+	case out.json:
 		return a.printJSON(madeToken{text, listed(made)})
-	case quiet:
+	case out.quiet:
 		return a.printf("%s\n", text)
 	}
 	until := "until it is revoked"
