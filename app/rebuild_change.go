@@ -79,12 +79,16 @@ func newRebuildApproveCmd(app *app) *cobra.Command {
 
 func newRebuildRollbackCmd(app *app) *cobra.Command {
 	var asJSON bool
+	var opts rebuild.RollbackOptions
 	cmd := &cobra.Command{
 		Use:   "rollback PROJECTION",
 		Short: "Make the table live again that was live before",
 		Long: `Make the table live again that was live before, in an instant. It is fed from where it was left, by the definition that it was built by, so it soon is where the other
-one is. That one is kept in turn.`,
-		Example: "  reservoir rebuild rollback orders",
+one is. That one is kept in turn.
+
+Called twice it does not go back and forth: to make the newer generation live again, or an older one that is kept, name it with --to.`,
+		Example: `  reservoir rebuild rollback orders
+  reservoir rebuild rollback orders --to 7`,
 		Args:    oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			r, err := app.openRebuilds(cmd.Context())
@@ -92,7 +96,8 @@ one is. That one is kept in turn.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
-			doc, err := r.rebuilds.Rollback(cmd.Context(), args[0], app.user())
+			opts.By = app.user()
+			doc, err := r.rebuilds.RollbackTo(cmd.Context(), args[0], opts)
 			if err != nil {
 				return refusedRebuild(err)
 			}
@@ -102,6 +107,8 @@ one is. That one is kept in turn.`,
 			return app.printf("generation %d of %s is live\n", doc.Live.Generation, doc.Name)
 		},
 	}
+	cmd.Flags().Uint64Var(&opts.To, "to", 0, "the `generation` to make live; 0: the one before")
+	cmd.Flags().BoolVar(&opts.Damaged, "damaged", false, "also one that is known to be damaged")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
