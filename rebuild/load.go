@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -199,9 +201,6 @@ func (b *build) way() Way {
 // there and not in the journal are removed, and those that are not there as a whole
 // are loaded again.
 func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.Kind) error {
-	if err := b.countLetters(ctx); err != nil {
-		return err
-	}
 	if kind == chstore.Replacing {
 		return nil // to load a chunk again does no harm
 	}
@@ -212,7 +211,7 @@ func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.
 	for i := range b.plan.Chunks {
 		rows, loaded := b.journal.loaded(i)
 		has := there[b.number(i)]
-		if loaded && rows == has {
+		if loaded && b.holdsAll(has, rows) {
 			continue
 		}
 		if loaded {
@@ -246,6 +245,10 @@ type chunkLoad struct {
 	tries   int
 	parts   int // statements of this try
 	letters []Letter
+	// written is how many rows the server has written for the statements of this try, the
+	// last of which has come to now; 0 where the protocol does not tell.
+	written uint64
+	now     *atomic.Uint64
 }
 
 // loadChunk loads a chunk, whatever it takes, and notes that in the journal.
@@ -280,11 +283,18 @@ func (b *build) holdsLocked(reason string) {
 	b.holds(reason)
 }
 
-// clean removes what an attempt may have left.
+// clean removes what an attempt may have left, and may still be on its way.
 func (c *chunkLoad) clean(ctx context.Context) error {
 	number := c.b.number(c.index)
-	if err := c.b.db.Kill(ctx, fmt.Sprintf("chunk/%d", number)); err != nil {
-		return err //nolint:wrapcheck // it says what
+	kill := func() error { return c.b.db.Kill(ctx, fmt.Sprintf("chunk/%d", number)) }
+	if err := kill(); err != nil {
+		return err
+	}
+	if err := wait(ctx, killDelay); err != nil {
+		return err
+	}
+	if err := kill(); err != nil {
+		return err
 	}
 	if c.kind == chstore.Replacing {
 		return nil
@@ -326,6 +336,17 @@ func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
 func (c *chunkLoad) begin() {
 	c.tries++
 	c.parts, c.letters = 0, c.letters[:0]
+	c.written, c.now = 0, &atomic.Uint64{}
+}
+
+// asWritten says whether there are as many rows in the table as the statements of this
+// try have written: more may come from a statement of another try, or worker, that was on
+// its way for long.
+func (c *chunkLoad) asWritten(there uint64) error {
+	if wrote := c.written + c.now.Load(); c.kind == chstore.Keeping && wrote > 0 && !c.b.holdsAll(there, wrote) {
+		return fmt.Errorf("%w: %d rows were written, and %d are there", errNotThere, wrote, there)
+	}
+	return nil
 }
 
 // pushes says whether ClickHouse reads a chunk itself.
@@ -346,8 +367,11 @@ func (b *build) goThrough(why error) {
 }
 
 func (c *chunkLoad) load() chstore.Load {
+	now := &atomic.Uint64{}
+	c.written, c.now = c.written+c.now.Load(), now
 	return chstore.Load{
-		Into: c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
+		Progress: func(p chstore.Progress) { now.Store(p.WrittenRows) },
+		Into:     c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
 		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, Part: c.parts, //nolint:gosec // small
 	}
 }
@@ -358,10 +382,15 @@ func (b *build) aside(ctx context.Context, number uint64, letters []Letter) erro
 		return nil
 	}
 	b.mu.Lock()
-	b.cp.Letters += uint64(len(letters))
-	count := b.cp.Letters
-	b.mu.Unlock()
-	if err := allowed(b.sub.def, count, letters); err != nil {
+	defer b.mu.Unlock()
+	if b.letters == nil {
+		var err error
+		if b.letters, err = readLetterBook(ctx, b.h.Files(), "", 0, math.MaxUint64); err != nil {
+			return err
+		}
+	}
+	b.cp.Letters = b.letters.put(number, len(letters))
+	if err := allowed(b.sub.def, b.cp.Letters, letters); err != nil {
 		return err
 	}
 	return putAnew(ctx, b.h.Files(), letterKey(number), letters)

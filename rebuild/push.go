@@ -84,7 +84,11 @@ func (c *chunkLoad) push(ctx context.Context) (uint64, error) {
 		}
 		source.Where = usable
 	}
-	return b.db.LoadFiles(ctx, source, c.load()) //nolint:wrapcheck // it says what
+	rows, err := b.db.LoadFiles(ctx, source, c.load())
+	if err == nil {
+		err = c.asWritten(rows)
+	}
+	return rows, err //nolint:wrapcheck // it says what
 }
 
 // unusable takes note of the events that do not meet what the definition requires.

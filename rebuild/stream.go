@@ -51,8 +51,11 @@ func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	there, err := c.b.db.Prove(ctx, c.into, c.b.number(c.index))
-	if err == nil && known && c.kind == chstore.Keeping && there != rows {
+	if err == nil && known && c.kind == chstore.Keeping && !c.b.holdsAll(there, rows) {
 		return 0, fmt.Errorf("%w: %d of %d", errNotThere, there, rows)
+	}
+	if err == nil {
+		err = c.asWritten(there)
 	}
 	return there, err //nolint:wrapcheck // it says what
 }
@@ -132,8 +135,49 @@ func (c *chunkLoad) read(ctx context.Context, take func(of run, b *event.Batch) 
 			return err
 		}
 	}
-	if c.chunk.Whole && events != c.chunk.Events {
-		return fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", events, c.chunk.Events)
+	want := c.chunk.Events
+	if !c.chunk.Whole { // how many are in a part of a segment was a guess
+		if events, want, err = c.ofSegment(ctx); err != nil {
+			return err
+		}
+	}
+	if events != want {
+		return fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", events, want)
 	}
 	return nil
+}
+
+// ofSegment gives how many events the archive has of the segment that the chunk is a part
+// of, and how many it had when the rebuild was planned.
+func (c *chunkLoad) ofSegment(ctx context.Context) (events, planned uint64, err error) {
+	r := c.chunk.Range
+	for i := range c.b.plan.Chunks {
+		part := &c.b.plan.Chunks[i]
+		if part.Whole || part.Stream != c.chunk.Stream || part.Incarnation != c.chunk.Incarnation || part.Objects[0] != c.chunk.Objects[0] {
+			continue
+		}
+		planned += part.Events
+		if part.Range.From.Less(r.From) {
+			r.From = part.Range.From
+		}
+		if r.To.Less(part.Range.To) {
+			r.To = part.Range.To
+		}
+	}
+	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
+		Stream: string(c.b.plan.Streams[c.chunk.Stream].Stream), Incarnation: c.chunk.Incarnation, Range: r, Format: c.b.spec.Format,
+	})
+	if err != nil {
+		return 0, 0, err //nolint:wrapcheck // it names the stream
+	}
+	if plan.Totals.Exact {
+		return plan.Totals.Events, planned, nil
+	}
+	for read, err := range plan.Batches(ctx) { // it lies in a larger one by now
+		if err != nil {
+			return 0, 0, err //nolint:wrapcheck // it names the stream
+		}
+		events += uint64(read.Len()) //nolint:gosec // a length
+	}
+	return events, planned, nil
 }
