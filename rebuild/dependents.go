@@ -154,7 +154,7 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 	}
 	for attempt := range settleAttempts {
 		if !d.fresh || attempt > 0 {
-			there, err := look(ctx, d.db, t.table, t.kind, want)
+			there, err := look(ctx, d.db, t.table, t.kind, want, d.confirm)
 			if err != nil {
 				return err
 			}

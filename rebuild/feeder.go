@@ -88,6 +88,7 @@ type feeder struct {
 	// waiting is told why nothing can be fed, "" when it can.
 	waiting func(reason string)
 	mark    chstore.Mark // of the table
+	expires bool         // rows leave the table by themselves
 	// dependents are made of the rows of each batch.
 	dependents *dependents
 	// fed is told how far the table is, after every batch.
@@ -208,7 +209,7 @@ func (f *feeder) issue(ctx context.Context, p *projection.Pending, attempt int, 
 		Guard: f.kind == chstore.Keeping, Fence: within.fence(f.mark),
 	}
 	rows, err := f.rows.insert(ctx, f.db, load)
-	if err == nil && f.kind == chstore.Keeping && rows != p.Rows {
+	if err == nil && f.kind == chstore.Keeping && rows != p.Rows && !(f.expires && rows < p.Rows) {
 		return fmt.Errorf("batch %d of table %s: %w: %d of %d", p.Batch, f.into.Name, errNotThere, rows, p.Rows)
 	}
 	return err
@@ -293,7 +294,7 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	for attempt := range settleAttempts {
-		there, err := look(ctx, f.db, f.into, f.kind, p)
+		there, err := look(ctx, f.db, f.into, f.kind, p, f.ledger.confirm)
 		if err != nil {
 			return err
 		}
@@ -302,11 +303,7 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 			return nil
 		}
 		if there == all {
-			err := (&derivation{dependents: f.dependents, p: p, confirm: f.ledger.confirm}).run(ctx)
-			if err == nil {
-				f.settled()
-			}
-			return err
+			return f.complete(ctx, p)
 		}
 		if there == some {
 			attempt = 0 // what is there of it is left out by the token
@@ -314,12 +311,24 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 		if err := f.again(ctx, p, attempt); err != nil {
 			return err
 		}
+		if f.expires && attempt > 0 { // by a token of its own: it was all there
+			return f.complete(ctx, p)
+		}
 		if f.kind == chstore.Replacing {
 			f.settled()
 			return nil
 		}
 	}
 	return fmt.Errorf("batch %d of table %s was issued %d times: %w", p.Batch, f.into.Name, settleAttempts, errNotThere)
+}
+
+// complete makes the dependents of a batch that is in the table.
+func (f *feeder) complete(ctx context.Context, p *projection.Pending) error {
+	err := (&derivation{dependents: f.dependents, p: p, confirm: f.ledger.confirm}).run(ctx)
+	if err == nil {
+		f.settled()
+	}
+	return err
 }
 
 // presence is how much of a batch a table has.
@@ -334,12 +343,31 @@ const (
 // look says how much of a batch a table has. What is there in part is removed, where
 // it can be told from the rest: then it is none. Of a table that replaces rows
 // it is not known, and none: to issue the batch again does no harm.
-func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending) (presence, error) {
+//
+// confirm makes sure, before rows are removed, that this is still the one who feeds: else
+// they may be those of a batch that somebody else has issued again.
+func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending, confirm func(context.Context) error) (presence, error) {
 	there, err := seen(ctx, db, table, kind, p)
 	if err != nil || there != some || kind != chstore.Keeping {
 		return there, err
 	}
-	return none, db.Clean(ctx, table, p.Batch) //nolint:wrapcheck // it says what
+	return none, remove(ctx, db, table, p.Batch, confirm)
+}
+
+// remove removes what there is of a batch, soon after it was confirmed, or not at all.
+// What was removed when this ends too early stays so: a DELETE does not see rows that
+// come after it has begun.
+func remove(ctx context.Context, db *chstore.Store, table chstore.Table, number uint64, confirm func(context.Context) error) error {
+	soon, cancel := context.WithTimeout(ctx, issueWithin)
+	defer cancel()
+	if err := confirm(ctx); err != nil {
+		return err
+	}
+	err := db.Clean(soon, table, number)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("remove batch %d from table %s: %w", number, table.Name, chstore.ErrLate)
+	}
+	return err //nolint:wrapcheck // it says what
 }
 
 // seen is look without removing anything.

@@ -2,7 +2,9 @@ package rebuild
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/event"
@@ -75,6 +77,34 @@ func TestBatchThatGivesOtherRows(t *testing.T) {
 		err := f.settleOnce(t.Context())
 		if ledger.done != want || (err == nil) != want {
 			t.Errorf("%s: the batch is settled: %t, %v; want %t", kind, ledger.done, err, want)
+		}
+	}
+}
+
+// What is there in part of a batch is removed only by the one who feeds, and soon after
+// that was made sure: somebody else may have issued the batch again since.
+func TestPartOfBatchIsRemoved(t *testing.T) {
+	db, table, _ := testTable(t, "MergeTree")
+	load := chstore.Load{Into: table, Columns: []string{"n"}, Select: "SELECT number AS n FROM numbers(2)", Chunk: 7}
+	if _, err := db.LoadSelect(t.Context(), load); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		confirm func(context.Context) error
+		err     error
+		rows    uint64
+	}{
+		{"fenced", func(context.Context) error { return projection.ErrFenced }, projection.ErrFenced, 2},
+		{"stopped since", func(ctx context.Context) error { return wait(ctx, issueWithin+100*time.Millisecond) }, chstore.ErrLate, 2},
+		{"sure", func(context.Context) error { return nil }, nil, 0},
+	} {
+		_, err := look(t.Context(), db, table, chstore.Keeping, &projection.Pending{Batch: 7, Rows: 3}, c.confirm)
+		if !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.err)
+		}
+		if rows, err := db.Prove(t.Context(), table, 7); err != nil || rows != c.rows {
+			t.Errorf("%s: %d rows of the batch are there, %v; want %d", c.name, rows, err, c.rows)
 		}
 	}
 }

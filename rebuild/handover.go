@@ -131,7 +131,7 @@ func (s *Service) settleGeneration(ctx context.Context, hold *projection.Hold, g
 	if err != nil {
 		return false, "", err
 	}
-	there, err := s.await(ctx, db, info, p, since)
+	there, err := s.await(ctx, db, info, p, since, hold.Renew)
 	if err != nil {
 		return false, "", err
 	}
@@ -180,7 +180,7 @@ const awaitEvery = 20 * time.Millisecond
 
 // await waits until a table has a batch, or until it is sure that it will not have it.
 // Where rows replace each other it is enough that some of it came: it is fed again.
-func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time) (presence, error) {
+func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time, confirm func(context.Context) error) (presence, error) {
 	for time.Since(since) < sureAfter {
 		there, err := seen(ctx, db, table.Table, table.Kind, p)
 		if err != nil || there == all {
@@ -202,7 +202,7 @@ func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.In
 	if err := db.Kill(ctx, ""); err != nil {
 		return none, err //nolint:wrapcheck // it says what
 	}
-	return look(ctx, db, table.Table, table.Kind, p)
+	return look(ctx, db, table.Table, table.Kind, p, confirm)
 }
 
 // handOver brings the shadow to where the live table is, exchanges them, and makes that
