@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/jobs"
@@ -32,11 +33,17 @@ func (l jobLedger) intend(ctx context.Context, p projection.Pending) error {
 
 func (l jobLedger) confirm(ctx context.Context) error { return l.b.save(ctx) }
 
-func (l jobLedger) settle(done bool) {
+func (l jobLedger) settle(done bool, derived map[string]uint64) {
 	f := &l.b.cp.Feed
 	if p := f.Pending; p != nil && done {
 		maps.Copy(f.Places, p.Positions)
 		f.Batch, f.Rows = p.Batch, f.Rows+p.Rows
+		for name, rows := range derived {
+			if f.Derived == nil {
+				f.Derived = map[string]uint64{}
+			}
+			f.Derived[name] += rows
+		}
 	}
 	f.Pending = nil
 }
@@ -112,6 +119,14 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	if feed.Places == nil {
 		feed.Places, feed.Batch = b.firstPlaces(), b.carried()
 	}
+	last := feed.Batch
+	if feed.Pending != nil {
+		last = feed.Pending.Batch
+	}
+	if err := dropLetters(ctx, b.h.Files(), "", last, math.MaxUint64); err != nil {
+		return nil, err
+	}
+	b.letters = nil
 	streams, err := b.svc.streams(ctx, b.sub.def)
 	if err != nil {
 		return nil, err
@@ -137,7 +152,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	}
 	return &feeder{
 		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.aside, waiting: b.holds,
-		mark: b.mark(), dependents: deps, fed: fedBy(rows),
+		mark: b.mark(), expires: b.sub.spec.TTL != "", dependents: deps, fed: fedBy(rows),
 	}, nil
 }
 

@@ -81,6 +81,9 @@ type feedState struct {
 	Places map[string]place `json:"places,omitempty"`
 	Batch  uint64           `json:"batch"` // the number of the last one
 	Rows   uint64           `json:"rows,omitempty"`
+	// Derived is how many rows each dependent table got of batches, by name, where rows of
+	// it are not merged away.
+	Derived map[string]uint64 `json:"derived,omitempty"`
 	// Pending is a batch of which it is not known whether the table has it.
 	Pending *projection.Pending `json:"pending,omitempty"`
 }

@@ -25,6 +25,7 @@ type derived struct {
 
 	base     uint64 // what an adding table holds
 	baseRead bool
+	batch    uint64 // rows of the batch that was made last
 }
 
 // dependents are the dependent tables of a generation.
@@ -86,6 +87,17 @@ func (d *dependents) bases(ctx context.Context) (map[string]uint64, error) {
 		out[t.name] = t.base
 	}
 	return out, nil
+}
+
+// taken gives the rows of the batch that was made last, by name, once.
+func (d *dependents) taken() map[string]uint64 {
+	out := map[string]uint64{}
+	for _, t := range d.list {
+		if t.batch > 0 {
+			out[t.name], t.batch = t.batch, 0
+		}
+	}
+	return out
 }
 
 // derivation is the making of the rows of all dependents for one batch, which is in the
@@ -151,6 +163,9 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 	}
 	if want.Rows == 0 {
 		return nil
+	}
+	if t.kind != chstore.Replacing {
+		t.batch = want.Rows
 	}
 	for attempt := range settleAttempts {
 		if !d.fresh || attempt > 0 {

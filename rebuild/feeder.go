@@ -37,9 +37,10 @@ type ledger interface {
 	intend(ctx context.Context, p projection.Pending) error
 	// confirm makes sure that this is still the one who feeds.
 	confirm(ctx context.Context) error
-	// settle says whether the batch in flight is in the table; the next announcement
-	// makes that durable.
-	settle(done bool)
+	// settle says whether the batch in flight is in the table, and how many rows each
+	// dependent has got of it, as far as that can be counted; the next announcement makes
+	// that durable.
+	settle(done bool, derived map[string]uint64)
 }
 
 // issueWithin is how soon after its announcement a batch is at the server with all of its
@@ -198,7 +199,7 @@ func (f *feeder) settled() {
 		f.base = f.ledger.pending().Base + f.ledger.pending().Rows
 		f.baseRead = true
 	}
-	f.ledger.settle(true)
+	f.ledger.settle(true, f.dependents.taken())
 }
 
 // issue issues the statement of a batch that was made, within the term of its

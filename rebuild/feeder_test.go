@@ -35,7 +35,7 @@ func (l *memoryLedger) intend(_ context.Context, p projection.Pending) error {
 	return nil
 }
 
-func (l *memoryLedger) settle(done bool) { l.inFlight, l.done = nil, done }
+func (l *memoryLedger) settle(done bool, _ map[string]uint64) { l.inFlight, l.done = nil, done }
 
 // someRows makes so many rows of nothing.
 type someRows int

@@ -29,7 +29,8 @@ func (l keptLedger) kept() *projection.Previous {
 func (l keptLedger) places() map[string]place     { return l.kept().Positions }
 func (l keptLedger) batch() uint64                { return l.kept().Batch }
 func (l keptLedger) pending() *projection.Pending { return l.kept().Pending }
-func (l keptLedger) settle(done bool)             { l.hold.SettleKept(l.generation, done) }
+
+func (l keptLedger) settle(done bool, _ map[string]uint64) { l.hold.SettleKept(l.generation, done) }
 
 func (l keptLedger) confirm(ctx context.Context) error {
 	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
@@ -49,7 +50,7 @@ type keptFeed struct {
 	opening    chan error // until there is a feeder
 	feeder     *feeder
 	sub        *subject
-	letters    uint64
+	letters    *liveLetters
 	said       string
 	failed     time.Time
 	looked     time.Time
@@ -109,6 +110,10 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	if k.sub, err = s.subject(ctx, d, set, p.Digest); err != nil {
 		return err
 	}
+	k.letters = s.liveLetters(d, k.generation)
+	if err := k.letters.settle(ctx, p.Batch, p.Pending); err != nil {
+		return err
+	}
 	db := s.opts.ClickHouse.As(liveJob(k.l.name))
 	into, err := s.generationInfo(ctx, db, k.l.name, k.generation)
 	if err != nil {
@@ -134,7 +139,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	}
 	k.feeder = &feeder{
 		db: db, into: into.Table, kind: k.sub.kind, rows: rows, reader: reader, ledger: keptLedger{k.l.hold, k.generation},
-		aside: k.aside, waiting: k.waiting, mark: into.Mark, dependents: deps, fed: fedBy(rows),
+		aside: k.aside, waiting: k.waiting, mark: into.Mark, expires: k.sub.spec.TTL != "", dependents: deps, fed: fedBy(rows),
 	}
 	return k.discover(ctx)
 }
@@ -217,11 +222,7 @@ func (k *keptFeed) waiting(reason string) {
 
 // aside keeps events that cannot be used, as far as the definition lets it.
 func (k *keptFeed) aside(ctx context.Context, number uint64, letters []Letter) error {
-	k.letters += uint64(len(letters))
-	if err := allowed(k.sub.def, k.letters, letters); err != nil {
-		return err
-	}
-	return putAnew(ctx, k.l.p.svc.opts.Objects, "definitions/"+k.l.name+"/"+letterKey(number), letters)
+	return k.letters.aside(ctx, number, letters)
 }
 
 // close gives back what it holds.

@@ -197,7 +197,7 @@ type liveFeed struct {
 	sub     *subject
 	renewed time.Time
 	looked  time.Time
-	letters uint64
+	letters *liveLetters
 	said    string
 	kept    map[uint64]*keptFeed // previous generations, by number
 }
@@ -208,7 +208,8 @@ type holdLedger struct{ hold *projection.Hold }
 func (l holdLedger) places() map[string]place     { return l.hold.Document().Live.Positions }
 func (l holdLedger) batch() uint64                { return l.hold.Document().Batch }
 func (l holdLedger) pending() *projection.Pending { return l.hold.Document().Pending }
-func (l holdLedger) settle(done bool)             { l.hold.Settle(done) }
+
+func (l holdLedger) settle(done bool, _ map[string]uint64) { l.hold.Settle(done) }
 
 func (l holdLedger) confirm(ctx context.Context) error {
 	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
@@ -285,6 +286,10 @@ func (l *liveFeed) open(ctx context.Context) error {
 		return err
 	}
 	l.sub.build = doc.Live.Rebuild
+	l.letters = s.liveLetters(d, doc.Live.Generation)
+	if err := l.letters.settle(ctx, doc.Batch, doc.Pending); err != nil {
+		return err
+	}
 	db := s.opts.ClickHouse.As(liveJob(l.name))
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
@@ -317,7 +322,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 	}
 	l.feeder = &feeder{
 		fed: fedBy(rows), dependents: deps,
-		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark,
+		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark, expires: l.sub.spec.TTL != "",
 	}
 	return l.discover(ctx)
 }
@@ -386,12 +391,11 @@ func (l *liveFeed) waiting(reason string) {
 
 // aside keeps events that cannot be used, as far as the definition lets it.
 func (l *liveFeed) aside(ctx context.Context, number uint64, letters []Letter) error {
-	l.letters += uint64(len(letters))
-	if err := allowed(l.sub.def, l.letters, letters); err != nil {
+	if err := l.letters.aside(ctx, number, letters); err != nil {
 		return err
 	}
 	l.p.metrics.letters.WithLabelValues(l.name).Add(float64(len(letters)))
-	return putAnew(ctx, l.p.svc.opts.Objects, "definitions/"+l.name+"/"+letterKey(number), letters)
+	return nil
 }
 
 // measure shows how far the table is.

@@ -106,10 +106,8 @@ func (b *build) intact(ctx context.Context) error {
 		if err := b.strangers(ctx, t); err != nil {
 			return err
 		}
-		if n.mark.Role == "" {
-			if err := b.counted(ctx, t); err != nil {
-				return err
-			}
+		if err := b.counted(ctx, n, t); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -129,7 +127,7 @@ func (b *build) strangers(ctx context.Context, t chstore.Info) error {
 }
 
 // counted says whether there are as many rows as were put there, where that can be said.
-func (b *build) counted(ctx context.Context, t chstore.Info) error {
+func (b *build) counted(ctx context.Context, n named, t chstore.Info) error {
 	if t.Kind == chstore.Replacing || b.cp.Feed.Pending != nil {
 		return nil
 	}
@@ -138,7 +136,10 @@ func (b *build) counted(ctx context.Context, t chstore.Info) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	want := b.journal.total() + b.cp.Rows + b.cp.Feed.Rows
-	if there == want || there < want && b.sub.spec.TTL != "" {
+	if n.mark.Role != "" {
+		want = b.cp.Derived[n.live.Name] + b.cp.Feed.Derived[n.live.Name]
+	}
+	if there == want || there < want && b.expires(n) {
 		return nil
 	}
 	return b.tampered(t.Table, fmt.Sprintf("it holds %d rows, and %d were put there", there, want))
