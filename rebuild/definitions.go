@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/projection"
 )
@@ -114,6 +115,27 @@ func (s *Service) subject(ctx context.Context, d *projection.Definition, set *pr
 	}
 	return out, nil
 }
+
+// keptSubject is the subject of a generation that was built, which goes on being fed. It is
+// an error when its upcasters are others by now: rows of the same events would differ.
+func (s *Service) keptSubject(ctx context.Context, name, digest string) (*subject, error) {
+	d, err := s.keptDefinition(ctx, name, digest)
+	if err != nil {
+		return nil, err
+	}
+	if _, built, _ := strings.Cut(digest, "+"); d.Upcast && built != s.opts.Upcasters.Digest() {
+		return nil, remedy.Wrapf(fmt.Errorf("projection %s: %w", name, errUpcasters),
+			"Rebuild the projection with the upcasters as they are now, or put them back.")
+	}
+	set, err := s.opts.Definitions()
+	if err != nil {
+		return nil, fmt.Errorf("read the projections: %w", err)
+	}
+	return s.subject(ctx, d, set, digest)
+}
+
+// errUpcasters is that a table would get rows made by other rules than those it has.
+var errUpcasters = errors.New("the upcasters are not those that its table was built with")
 
 // rows makes a maker of rows for a generation, which one goroutine uses.
 func (s *Service) rows(sub *subject, generation uint64, scope *Scope, wanted func(stream string, at place, within bool) bool) (rowMaker, error) {

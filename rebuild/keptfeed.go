@@ -99,18 +99,12 @@ func (l *liveFeed) openKept(ctx context.Context, p *projection.Previous) *keptFe
 
 func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	s := k.l.p.svc
-	d, err := s.keptDefinition(ctx, k.l.name, p.Digest)
-	if err != nil {
+	var err error
+	if k.sub, err = s.keptSubject(ctx, k.l.name, p.Digest); err != nil {
 		return err
 	}
-	set, err := s.opts.Definitions()
-	if err != nil {
-		return fmt.Errorf("read the projections: %w", err)
-	}
-	if k.sub, err = s.subject(ctx, d, set, p.Digest); err != nil {
-		return err
-	}
-	k.letters = s.liveLetters(d, k.generation)
+	d := k.sub.def
+	k.letters = s.liveLetters(d, &p.Generation)
 	if err := k.letters.settle(ctx, p.Batch, p.Pending); err != nil {
 		return err
 	}

@@ -274,19 +274,13 @@ func (l *liveFeed) open(ctx context.Context) error {
 	if doc.Damaged != "" {
 		return fmt.Errorf("projection %s: %w: %s", l.name, projection.ErrDamaged, doc.Damaged)
 	}
-	d, err := s.keptDefinition(ctx, l.name, doc.Live.Digest)
-	if err != nil {
+	var err error
+	if l.sub, err = s.keptSubject(ctx, l.name, doc.Live.Digest); err != nil {
 		return err
 	}
-	set, err := s.opts.Definitions()
-	if err != nil {
-		return fmt.Errorf("read the projections: %w", err)
-	}
-	if l.sub, err = s.subject(ctx, d, set, doc.Live.Digest); err != nil {
-		return err
-	}
+	d := l.sub.def
 	l.sub.build = doc.Live.Rebuild
-	l.letters = s.liveLetters(d, doc.Live.Generation)
+	l.letters = s.liveLetters(d, &doc.Live)
 	if err := l.letters.settle(ctx, doc.Batch, doc.Pending); err != nil {
 		return err
 	}
