@@ -381,19 +381,27 @@ func (b *build) aside(ctx context.Context, number uint64, letters []Letter) erro
 	if len(letters) == 0 {
 		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.letters == nil {
-		var err error
-		if b.letters, err = readLetterBook(ctx, b.h.Files(), "", 0, math.MaxUint64); err != nil {
-			return err
-		}
+	count, err := b.noteLetters(ctx, number, letters)
+	if err != nil {
+		return err
 	}
-	b.cp.Letters = b.letters.put(number, len(letters))
-	if err := allowed(b.sub.def, b.cp.Letters, letters); err != nil {
+	if err := allowed(b.sub.def, count, letters); err != nil {
 		return err
 	}
 	return putAnew(ctx, b.h.Files(), letterKey(number), letters)
+}
+
+// noteLetters gives how many letters there are with these.
+func (b *build) noteLetters(ctx context.Context, number uint64, letters []Letter) (count uint64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.letters == nil {
+		if b.letters, err = readLetterBook(ctx, b.h.Files(), "", 0, math.MaxUint64); err != nil {
+			return 0, err
+		}
+	}
+	b.cp.Letters = b.letters.put(number, len(letters))
+	return b.cp.Letters, nil
 }
 
 // allowed says whether so many events may be put aside.
