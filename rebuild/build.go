@@ -129,7 +129,8 @@ type build struct {
 	mu       sync.Mutex // of what is below, while chunks are loaded
 	cp       *checkpoint
 	journal  *journal
-	events   uint64 // read in this phase
+	letters  *letterBook // nil until there are some
+	events   uint64      // read in this phase
 	total    uint64
 	holding  string
 	reported time.Time
@@ -209,6 +210,7 @@ func (b *build) run(ctx context.Context) error {
 			return errors.Join(err, b.report())
 		}
 		if phase == PhaseDone {
+			b.events, b.total = b.plan.Events, b.plan.Events // not of this phase, but of all
 			return b.report()
 		}
 		b.cp.Phase = b.after(phase)

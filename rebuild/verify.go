@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,11 +102,23 @@ func (b *build) verify(ctx context.Context) error {
 	if v.Dependents, err = b.verifyDependents(ctx); err != nil {
 		return err
 	}
-	if v.Letters > 0 {
-		b.warn("%d events could not be used and were put aside", v.Letters)
-	}
-	v.Warnings = b.cp.Warnings
+	v.Warnings = b.warnOfLetters(v.Letters)
 	return putAnew(ctx, b.h.Files(), verificationFile, v)
+}
+
+// warnOfLetters warns of events that were put aside, and gives all warnings. Where nothing
+// is live yet a person need not look first: nobody loses rows that were there.
+func (b *build) warnOfLetters(letters uint64) []string {
+	if letters == 0 {
+		return b.cp.Warnings
+	}
+	text := fmt.Sprintf("%d events could not be used and were put aside", letters)
+	if b.cp.Base != 0 {
+		b.warn("%s", text)
+		return b.cp.Warnings
+	}
+	b.h.Log("warn", text)
+	return append(slices.Clone(b.cp.Warnings), text)
 }
 
 // untouched says whether the shadow is as it was made.
