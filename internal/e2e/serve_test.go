@@ -236,7 +236,7 @@ func (o *outside) letIn(env []string, server *daemon) {
 	}
 	page := o.send(t.Context(), "GET", "/", "", "Cookie", "reservoir_session="+o.token)
 	defer page.Body.Close()
-	if policy := page.Header.Get("Content-Security-Policy"); page.StatusCode != 200 || !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
+	if policy := page.Header.Get("Content-Security-Policy"); page.StatusCode != http.StatusOK || !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 		t.Errorf("the page: %s, %q", page.Status, policy)
 	}
 }
