@@ -29,7 +29,11 @@ func NewLine(t testing.TB, target string) *Line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
+	t.Cleanup(func() {
+		if err := listener.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	l := &Line{Addr: listener.Addr().String(), target: target}
 	go func() {
 		for {
@@ -52,15 +56,15 @@ func (l *Line) Hold(from func(said []byte) bool) (held <-chan struct{}, release 
 }
 
 func (l *Line) serve(client net.Conn) {
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // it may have ended
 	server, err := (&net.Dialer{}).Dial("tcp", l.target)
 	if err != nil {
 		return
 	}
-	defer server.Close()
+	defer server.Close() //nolint:errcheck // it may have ended
 	go func() {
 		io.Copy(client, server) //nolint:errcheck // either may have ended
-		client.Close()
+		client.Close()          //nolint:errcheck // it may have ended
 	}()
 	buffer := make([]byte, 1024)
 	for {
