@@ -3,6 +3,7 @@ package chstore
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
@@ -52,6 +53,20 @@ func (s *Store) Clean(ctx context.Context, table Table, chunk uint64) error {
 		text:     "DELETE FROM " + table.String() + s.onCluster() + " WHERE " + OfChunk(chunk),
 		settings: deletion(),
 	})
+}
+
+// CountWhere returns how many rows of a table meet all of some conditions in SQL. What is
+// NULL does not.
+func (s *Store) CountWhere(ctx context.Context, table Table, conditions ...string) (rows uint64, err error) {
+	parts := make([]string, len(conditions))
+	for i, c := range conditions {
+		parts[i] = truth(c)
+	}
+	err = s.scan(ctx, &statement{
+		what: "prove", doing: "count rows of " + table.Name, settings: s.latest(),
+		text: "SELECT count() FROM " + table.String() + " WHERE " + strings.Join(parts, " AND "),
+	}, &rows)
+	return rows, err
 }
 
 // Rows returns how many rows a table holds just now.

@@ -2,12 +2,14 @@ package rebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
@@ -30,8 +32,68 @@ func (b *build) carryOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.noteCarried(ctx); err != nil {
+		return err
+	}
 	b.cp.Rows, b.cp.Carried = rows, true
 	return nil
+}
+
+// carriedNote tells what the shadow was when all was carried over: a statement of a worker
+// that was stopped before it, and comes late, would undo what is loaded from then on.
+type carriedNote struct {
+	Seal      chstore.Seal `json:"seal"`
+	Mutations int          `json:"mutations"` // but for Clean's
+}
+
+const carriedFile = "carried.json" // among the files of a job
+
+func (b *build) noteCarried(ctx context.Context) error {
+	now, err := b.carriedNow(ctx)
+	if err != nil {
+		return err
+	}
+	return putAnew(ctx, b.h.Files(), carriedFile, now)
+}
+
+func (b *build) carriedNow(ctx context.Context) (n carriedNote, err error) {
+	if n.Seal, err = b.db.Seal(ctx, b.shadow()); err != nil {
+		return n, err //nolint:wrapcheck // it says what
+	}
+	commands, err := b.db.Mutations(ctx, b.shadow())
+	n.Mutations = len(commands)
+	return n, err //nolint:wrapcheck // it says what
+}
+
+// asCarried says whether what was carried over is as it was, and nothing else of earlier
+// generations is there.
+func (b *build) asCarried(ctx context.Context) error {
+	if b.spec.Scope.IsZero() || b.sub.kind == chstore.Adding {
+		return nil
+	}
+	var then carriedNote
+	switch err := readFile(ctx, b.h.Files(), carriedFile, &then); {
+	case errors.Is(err, objectstore.ErrNotFound):
+		return nil // an older program was here
+	case err != nil:
+		return fmt.Errorf("read what was carried over: %w", err)
+	}
+	now, err := b.carriedNow(ctx)
+	if err != nil {
+		return err
+	}
+	if broken := then.Seal.Missing(now.Seal); broken != "" && b.sub.spec.TTL == "" {
+		return b.tampered(b.shadow(), "after rows were carried over, "+broken)
+	}
+	if now.Mutations > then.Mutations {
+		return b.tampered(b.shadow(), "rows were changed after they were carried over")
+	}
+	// Where rows of all parts are masked, parts cannot tell.
+	rows, err := b.db.CountWhere(ctx, b.shadow(), chstore.Identifier(chstore.ChunkColumn)+fmt.Sprintf(" < %d", b.number(0)), b.spec.Scope.rows(b.sub.def))
+	if err == nil && rows > 0 {
+		err = b.tampered(b.shadow(), fmt.Sprintf("%d rows of the scope were carried over late", rows))
+	}
+	return err //nolint:wrapcheck // it says what
 }
 
 // carryRest puts what is outside of the scope into the shadow, which has nothing else

@@ -72,6 +72,9 @@ func (b *build) verify(ctx context.Context) error {
 	if err := b.untouched(ctx); err != nil {
 		return err
 	}
+	if err := b.asCarried(ctx); err != nil {
+		return err
+	}
 	again, err := b.recount(ctx)
 	if err != nil {
 		return err
