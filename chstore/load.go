@@ -207,3 +207,12 @@ func (s *Store) CountBlock(ctx context.Context, block *Block, selection string) 
 	}, &rows)
 	return rows, err
 }
+
+// CountRows returns how many finished rows meet a condition.
+func (s *Store) CountRows(ctx context.Context, block *RowBlock, where string) (rows uint64, err error) {
+	err = s.scan(ctx, &statement{
+		what: "count", doing: "count rows",
+		text: "SELECT count() FROM " + blockTable + " WHERE " + truth(where), tables: []*ext.Table{block.table},
+	}, &rows)
+	return rows, err
+}

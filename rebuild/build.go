@@ -241,6 +241,9 @@ func (b *build) enter(ctx context.Context, phase string, step func(context.Conte
 
 // pourAll makes the tables that are made of others.
 func (b *build) pourAll(ctx context.Context) error {
+	if err := b.scopeOnly(ctx); err != nil {
+		return err
+	}
 	if err := b.pour(ctx); err != nil {
 		return err
 	}

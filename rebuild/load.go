@@ -129,7 +129,11 @@ func (b *build) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		hands <- &hand{rows: rows.(blockMaker)}
+		strays, err := b.svc.strayRows(b.sub, &b.spec.Scope)
+		if err != nil {
+			return err
+		}
+		hands <- &hand{rows: rows.(blockMaker), strays: strays}
 	}
 	b.total = b.plan.Events
 	for i := range b.plan.Chunks {
@@ -231,7 +235,8 @@ func (b *build) reconcile(ctx context.Context, into chstore.Table, kind chstore.
 // takes its memory over.
 type hand struct {
 	rows   blockMaker
-	events batch // of a chunk on which the SELECT fails
+	strays strayMaker // of a scoped rebuild
+	events batch      // of a chunk on which the SELECT fails
 }
 
 // chunkLoad is the loading of one chunk.

@@ -73,6 +73,9 @@ func (c *chunkLoad) push(ctx context.Context) (uint64, error) {
 			return 0, fmt.Errorf("the segments hold %d events, and the commit log says %d: run `reservoir verify`", n, c.chunk.Events)
 		}
 	}
+	if err := c.pushStrays(ctx, source); err != nil {
+		return 0, err
+	}
 	source.Where = selected(b.sub.def, &b.spec.Scope)
 	if len(b.sub.def.Require) > 0 {
 		if err := c.unusable(ctx, source); err != nil {

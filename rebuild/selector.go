@@ -37,6 +37,8 @@ type selector struct {
 	// wanted, if set, says for events within and outside of the scope, by their
 	// places, whether they are to be had; it takes the place of scope.
 	wanted func(stream string, at place, within bool) bool
+	// near, if set, selects the events within it that are not within scope.
+	near *Scope
 
 	event    event.Event
 	env      event.Envelope
@@ -98,6 +100,8 @@ func (s *selector) selects(stream string, incarnation int, id event.ID, env *eve
 		}
 	}
 	switch {
+	case s.near != nil:
+		return s.near.within(id, env) && !s.scope.within(id, env)
 	case s.wanted != nil:
 		return s.wanted(stream, place{Incarnation: incarnation, ID: id}, s.scope.within(id, env))
 	case s.scope != nil:

@@ -51,7 +51,7 @@ func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	there, err := c.b.db.Prove(ctx, c.into, c.b.number(c.index))
-	if err == nil && known && c.kind == chstore.Keeping && !c.b.holdsAll(there, rows) {
+	if err == nil && known && c.kind == chstore.Keeping && there != rows {
 		return 0, fmt.Errorf("%w: %d of %d", errNotThere, there, rows)
 	}
 	if err == nil {
@@ -69,12 +69,23 @@ func (c *chunkLoad) blocks(ctx context.Context) (rows uint64, known bool, err er
 		return err
 	}
 	c.rows.begin()
+	if c.strays != nil {
+		c.strays.begin()
+	}
+	events := 0
 	err = c.read(ctx, func(of run, b *event.Batch) error {
+		if err := c.takeStrays(ctx, of, b, events); err != nil {
+			return err
+		}
+		events += of.to
 		if err := c.rows.take(of, b, &c.letters); err != nil || !c.rows.full() {
 			return err
 		}
 		return flush()
 	})
+	if err == nil {
+		err = c.lookAtStrays(ctx)
+	}
 	if err == nil {
 		err = flush()
 	}
