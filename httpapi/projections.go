@@ -13,6 +13,7 @@ import (
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/projection"
+	"github.com/reservoirhq/reservoir/rebuild"
 )
 
 // noProjections is what is said where nothing of projections is configured.
@@ -224,7 +225,7 @@ func (s *Server) RollbackProjection(ctx context.Context, r api.RollbackProjectio
 		return nil, err
 	}
 	about(ctx, d.Name)
-	doc, err := s.opts.Rebuilds.Rollback(ctx, d.Name, who(ctx).name)
+	doc, err := s.opts.Rebuilds.RollbackTo(ctx, d.Name, rebuild.RollbackOptions{By: who(ctx).name, To: uint64(r.Params.To), Damaged: r.Params.Damaged}) //nolint:gosec // from 1
 	if err != nil {
 		return nil, err
 	}

@@ -78,6 +78,12 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 	if summary.Generation != p.Previous[0].Generation {
 		t.Fatalf("rolled back: %+v", summary)
 	}
+	// Asked again it does not go back and forth.
+	w.want(http.StatusUnprocessableEntity, "POST", "/v1/projections/orders/rollback", operator, "")
+	w.want(http.StatusOK, "POST", "/v1/projections/orders/rollback?to="+jsonOf(t, summary.Generation), operator, "").decode(t, &summary)
+	if summary.Generation != p.Previous[0].Generation {
+		t.Fatalf("rolled back: %+v", summary)
+	}
 	w.want(http.StatusConflict, "DELETE", "/v1/projections/orders/generations/"+jsonOf(t, summary.Generation), admin, "")
 	w.want(http.StatusNoContent, "DELETE", "/v1/projections/orders/generations/"+jsonOf(t, p.Generation), admin, "")
 	w.want(http.StatusOK, "GET", "/v1/projections/orders", operator, "").decode(t, &p)

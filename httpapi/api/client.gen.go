@@ -319,8 +319,10 @@ type ClientInterface interface {
 
 	// RollbackProjection Make the generation live again that was live before
 	//
+	// It never undoes itself when it is repeated: without a generation it goes to an older one only, and where that generation is live already nothing happens.
+	//
 	// Corresponds with POST /v1/projections/{projection}/rollback (the `RollbackProjection` operationId).
-	RollbackProjection(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*http.Response, error)
+	RollbackProjection(ctx context.Context, projection ProjectionName, params *RollbackProjectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateRebuildWithBody Create a rebuild of a projection, or of a part of it
 	//
@@ -1061,9 +1063,11 @@ func (c *Client) QueryRows(ctx context.Context, projection ProjectionName, body 
 
 // RollbackProjection Make the generation live again that was live before
 //
+// It never undoes itself when it is repeated: without a generation it goes to an older one only, and where that generation is live already nothing happens.
+//
 // Corresponds with POST /v1/projections/{projection}/rollback (the `RollbackProjection` operationId).
-func (c *Client) RollbackProjection(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewRollbackProjectionRequest(c.Server, projection)
+func (c *Client) RollbackProjection(ctx context.Context, projection ProjectionName, params *RollbackProjectionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRollbackProjectionRequest(c.Server, projection, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2912,7 +2916,7 @@ func NewQueryRowsRequestWithBody(server string, projection ProjectionName, conte
 }
 
 // NewRollbackProjectionRequest constructs an http.Request for the RollbackProjection method
-func NewRollbackProjectionRequest(server string, projection ProjectionName) (*http.Request, error) {
+func NewRollbackProjectionRequest(server string, projection ProjectionName, params *RollbackProjectionParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2935,6 +2939,37 @@ func NewRollbackProjectionRequest(server string, projection ProjectionName) (*ht
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "damaged", params.Damaged, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
@@ -4350,10 +4385,12 @@ type ClientWithResponsesInterface interface {
 
 	// RollbackProjectionWithResponse Make the generation live again that was live before
 	//
+	// It never undoes itself when it is repeated: without a generation it goes to an older one only, and where that generation is live already nothing happens.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/projections/{projection}/rollback (the `RollbackProjection` operationId).
-	RollbackProjectionWithResponse(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*RollbackProjectionResponse, error)
+	RollbackProjectionWithResponse(ctx context.Context, projection ProjectionName, params *RollbackProjectionParams, reqEditors ...RequestEditorFn) (*RollbackProjectionResponse, error)
 
 	// CreateRebuildWithBodyWithResponse Create a rebuild of a projection, or of a part of it
 	//
@@ -10439,11 +10476,13 @@ func (c *ClientWithResponses) QueryRowsWithResponse(ctx context.Context, project
 
 // RollbackProjectionWithResponse Make the generation live again that was live before
 //
+// It never undoes itself when it is repeated: without a generation it goes to an older one only, and where that generation is live already nothing happens.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/projections/{projection}/rollback (the `RollbackProjection` operationId).
-func (c *ClientWithResponses) RollbackProjectionWithResponse(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*RollbackProjectionResponse, error) {
-	rsp, err := c.RollbackProjection(ctx, projection, reqEditors...)
+func (c *ClientWithResponses) RollbackProjectionWithResponse(ctx context.Context, projection ProjectionName, params *RollbackProjectionParams, reqEditors ...RequestEditorFn) (*RollbackProjectionResponse, error) {
+	rsp, err := c.RollbackProjection(ctx, projection, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

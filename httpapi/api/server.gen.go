@@ -101,7 +101,7 @@ type ServerInterface interface {
 	QueryRows(ctx echo.Context, projection ProjectionName) error
 	// RollbackProjection Make the generation live again that was live before
 	// (POST /v1/projections/{projection}/rollback)
-	RollbackProjection(ctx echo.Context, projection ProjectionName) error
+	RollbackProjection(ctx echo.Context, projection ProjectionName, params RollbackProjectionParams) error
 	// CreateRebuild Create a rebuild of a projection, or of a part of it
 	// (POST /v1/rebuilds)
 	CreateRebuild(ctx echo.Context, params CreateRebuildParams) error
@@ -945,8 +945,24 @@ func (w *ServerInterfaceWrapper) RollbackProjection(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter projection: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RollbackProjectionParams
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "damaged" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "damaged", ctx.QueryParams(), &params.Damaged, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter damaged: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.RollbackProjection(ctx, projection)
+	err = w.Handler.RollbackProjection(ctx, projection, params)
 	return err
 }
 
@@ -5804,6 +5820,7 @@ func (response QueryRows503ApplicationProblemPlusJSONResponse) VisitQueryRowsRes
 
 type RollbackProjectionRequestObject struct {
 	Projection ProjectionName `json:"projection"`
+	Params     RollbackProjectionParams
 }
 
 type RollbackProjectionResponseObject interface {
@@ -9757,10 +9774,11 @@ func (sh *strictHandler) QueryRows(ctx echo.Context, projection ProjectionName) 
 }
 
 // RollbackProjection operation middleware
-func (sh *strictHandler) RollbackProjection(ctx echo.Context, projection ProjectionName) error {
+func (sh *strictHandler) RollbackProjection(ctx echo.Context, projection ProjectionName, params RollbackProjectionParams) error {
 	var request RollbackProjectionRequestObject
 
 	request.Projection = projection
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.RollbackProjection(ctx.Request().Context(), request.(RollbackProjectionRequestObject))

@@ -1257,6 +1257,15 @@ type RetryJobParams struct {
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
+// RollbackProjectionParams defines parameters for RollbackProjection.
+type RollbackProjectionParams struct {
+	// To Number of the generation, one that is kept; without it the one that was live before, unless that is newer.
+	To int64 `form:"to,omitempty" json:"to,omitempty,omitzero"`
+
+	// Damaged Whether a generation may be live that is known to be damaged.
+	Damaged bool `form:"damaged,omitempty" json:"damaged,omitempty,omitzero"`
+}
+
 // CreateRebuildParams defines parameters for CreateRebuild.
 type CreateRebuildParams struct {
 	// IdempotencyKey Makes repeats of the same request give the same answer.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -182,8 +183,14 @@ func (s *Server) rollback(r *request) error {
 	if r.PostFormValue("word") != d.Name {
 		return fmt.Errorf("%w: type the projection's name, %s, to roll it back", errForm, d.Name)
 	}
+	opts := rebuild.RollbackOptions{By: r.caller.Name()}
+	if to := r.PostFormValue("to"); to != "" {
+		if opts.To, err = strconv.ParseUint(to, 10, 64); err != nil {
+			return fmt.Errorf("%w: %.20q is no generation", errForm, to)
+		}
+	}
 	err = s.opts.Gate.Change(r.Request, "rollbackProjection", func(ctx context.Context) (string, error) {
-		_, err := s.opts.Rebuilds.Rollback(ctx, d.Name, r.caller.Name())
+		_, err := s.opts.Rebuilds.RollbackTo(ctx, d.Name, opts)
 		return d.Name, err
 	})
 	if err != nil {

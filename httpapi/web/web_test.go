@@ -343,7 +343,10 @@ func TestRebuild(t *testing.T) {
 	if b := w.as("ada", "/projections/orders/rollback", url.Values{}); b.status != http.StatusBadRequest {
 		t.Error(b.status)
 	}
-	if b := w.as("ada", "/projections/orders/rollback", url.Values{"word": {"orders"}}); b.status != http.StatusSeeOther {
+	if b := w.as("ada", "/projections/orders/rollback", url.Values{"word": {"orders"}, "to": {"one"}}); b.status != http.StatusBadRequest {
+		t.Error(b)
+	}
+	if b := w.as("ada", "/projections/orders/rollback", url.Values{"word": {"orders"}, "to": {"1"}}); b.status != http.StatusSeeOther {
 		t.Error(b)
 	}
 	w.page("ada", "/projections/orders", "rolled_back")
