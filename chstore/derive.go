@@ -28,5 +28,5 @@ func (s *Store) CountSelect(ctx context.Context, selection string) (rows uint64,
 
 // DescribeSelect returns the columns of such a SELECT, without running it.
 func (s *Store) DescribeSelect(ctx context.Context, selection string) ([]Column, error) {
-	return s.describe(ctx, trimSelect(selection), nil)
+	return s.describe(ctx, trimSelect(selection))
 }

@@ -70,7 +70,7 @@ func TestQuoting(t *testing.T) {
 			rt.Fatalf("literal %q came back as %q", text, got)
 		}
 		name := strings.ToValidUTF8(text, "") + "x"
-		if got, err := store.describe(t.Context(), "SELECT 1 AS "+Identifier(name), nil); err != nil || got[0].Name != name {
+		if got, err := store.describe(t.Context(), "SELECT 1 AS "+Identifier(name)); err != nil || got[0].Name != name {
 			rt.Fatalf("identifier %q came back as %q, %v", name, got, err)
 		}
 	})

@@ -23,7 +23,7 @@ type Rows struct {
 // Describe returns the columns that a SELECT over the relation events gives, without
 // running it. A SELECT that the engine does not take is ErrDefinition.
 func (s *Store) Describe(ctx context.Context, selection string) ([]Column, error) {
-	return s.describe(ctx, over(noEvents(), "*", selection), nil)
+	return s.describe(ctx, over(noEvents(), "*", selection))
 }
 
 // noEvents is the relation events without an event. Its values are no constants, which
@@ -36,9 +36,9 @@ func noEvents() string {
 	return "SELECT " + strings.Join(names(columns), ", ") + " FROM numbers(0)"
 }
 
-func (s *Store) describe(ctx context.Context, text string, tables []*ext.Table) ([]Column, error) {
+func (s *Store) describe(ctx context.Context, text string) ([]Column, error) {
 	var columns []Column
-	err := s.query(ctx, &statement{what: "describe", doing: "try the SELECT", text: "DESCRIBE TABLE (" + text + "\n)", tables: tables}, func(rows driver.Rows) error {
+	err := s.query(ctx, &statement{what: "describe", doing: "try the SELECT", text: "DESCRIBE TABLE (" + text + "\n)"}, func(rows driver.Rows) error {
 		var c Column
 		var rest [5]string // default kind and expression, comment, codec, TTL
 		if err := rows.Scan(&c.Name, &c.Type, &rest[0], &rest[1], &rest[2], &rest[3], &rest[4]); err != nil {
@@ -82,7 +82,7 @@ func (s *Store) PreviewFiles(ctx context.Context, source Source, selection strin
 // Query runs any SELECT, such as a definition's check, and returns the first rows, at
 // most limit.
 func (s *Store) Query(ctx context.Context, selection string, limit int) (Rows, error) {
-	columns, err := s.describe(ctx, trimSelect(selection), nil)
+	columns, err := s.describe(ctx, trimSelect(selection))
 	if err != nil {
 		return Rows{}, err
 	}

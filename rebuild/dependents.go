@@ -181,7 +181,7 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 				attempt = 0 // what is there of it is left out by the token
 			}
 		}
-		rows, err := d.issue(ctx, t, want, attempt)
+		rows, err := d.issue(ctx, t, attempt)
 		if err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 	return fmt.Errorf("batch %d was issued %d times: %w", d.p.Batch, settleAttempts, errNotThere)
 }
 
-func (d *derivation) issue(ctx context.Context, t *derived, want *projection.Pending, attempt int) (uint64, error) {
+func (d *derivation) issue(ctx context.Context, t *derived, attempt int) (uint64, error) {
 	if d.term.short() {
 		next, err := newTerm(ctx, d.db)
 		if err != nil {
