@@ -52,7 +52,7 @@ func TestHandOverComesWhileItIsCancelled(t *testing.T) {
 	k.archiveAll(100)
 	k.build(rebuild.Spec{Projection: "lines"})
 	want := k.contents("lines")
-	for read := 1; read <= 2; read++ {
+	for read := 1; read <= between(1, 2); read++ {
 		job := k.create(rebuild.Spec{Projection: "lines"})
 		generation := fmt.Sprint(read + 1)
 		stalled := &stalledStore{Store: k.store, at: func(key string) bool {
