@@ -100,7 +100,7 @@ func (k *kitchen) dieAt(spec rebuild.Spec, key string, put int, there func(died)
 		}
 		return faulty.Fault{Crash: puts == put}
 	}
-	_, err := k.try(k.t.Context(), faulty.New(k.store, plan), job.ID, 3*time.Second)
+	_, err := k.try(k.t.Context(), faulty.New(k.store, plan), job.ID, 1500*time.Millisecond)
 	job, getErr := k.jobs.Get(k.t.Context(), job.ID)
 	k.must(getErr)
 	var at died
