@@ -135,7 +135,7 @@ func TestStatementsOfClusters(t *testing.T) {
 		store.hostsText(Table{"d", "a"}), store.syncText(Table{"d", "a"}), store.killText(""), "DROP TABLE d.t" + store.onCluster() + " SYNC",
 		"SELECT * FROM " + store.processes(),
 	} {
-		if err := here.exec(t.Context(), &statement{what: "explain", doing: "parse", text: "EXPLAIN AST " + text}); err != nil {
+		if err := here.exec(t.Context(), &statement{what: "explain", doing: "parse", text: "EXPLAIN AST " + text, values: source.values()}); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
