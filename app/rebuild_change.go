@@ -89,7 +89,7 @@ one is. That one is kept in turn.
 Called twice it does not go back and forth: to make the newer generation live again, or an older one that is kept, name it with --to.`,
 		Example: `  reservoir rebuild rollback orders
   reservoir rebuild rollback orders --to 7`,
-		Args:    oneProjection,
+		Args: oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			r, err := app.openRebuilds(cmd.Context())
 			if err != nil {
