@@ -37,7 +37,7 @@ func (s *demoScreen) tables(n demo.Notice) {
 		s.say("And back, in an instant: reservoir rebuild rollback %s", demo.Mended)
 		s.more("%s again: %s.", n.Tenant, salesText(n.Table))
 	case demo.RolledForth:
-		s.say("And forth: %s: %s; the books: %s.", n.Tenant, salesText(n.Table), salesText(n.Books))
+		s.say("And forth, with --to 2: %s: %s; the books: %s.", n.Tenant, salesText(n.Table), salesText(n.Books))
 	}
 }
 

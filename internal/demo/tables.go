@@ -317,14 +317,17 @@ func (t *tables) settle(ctx context.Context) (_ *Tables, problems []string, err 
 	if problems, err = t.compare(ctx); err != nil || len(problems) > 0 {
 		return nil, problems, err
 	}
-	for _, notice := range []func(Answer) Notice{
-		func(a Answer) Notice { return RolledBack{a} },
-		func(a Answer) Notice { return RolledForth{a} },
+	for _, roll := range []struct {
+		to     string
+		notice func(Answer) Notice
+	}{
+		{firstGeneration, func(a Answer) Notice { return RolledBack{a} }},
+		{mendedGeneration, func(a Answer) Notice { return RolledForth{a} }},
 	} {
-		if _, err := t.command(ctx, "rebuild", "rollback", Mended); err != nil {
+		if _, err := t.command(ctx, "rebuild", "rollback", Mended, "--to", roll.to); err != nil {
 			return nil, nil, err
 		}
-		if err := t.ask(ctx, notice); err != nil {
+		if err := t.ask(ctx, roll.notice); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -339,6 +342,9 @@ func (t *tables) settle(ctx context.Context) (_ *Tables, problems []string, err 
 	}
 	return result, nil, nil
 }
+
+// The generations of the table that is mended.
+const firstGeneration, mendedGeneration = "1", "2"
 
 // tablesPatience is how long the tables may be behind once all is published.
 const tablesPatience = 20 * time.Second

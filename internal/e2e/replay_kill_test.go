@@ -55,14 +55,15 @@ func TestReplayKill9(t *testing.T) {
 }
 
 // TestReplayStaleWorker stops the worker at work for longer than its lease, lets
-// another one take over, and lets the stale one go on: it writes nothing more.
+// another one take over, and lets the stale one go on: it writes nothing more. (In a
+// directory who is stopped while it writes keeps a lock that all others wait for.)
 func TestReplayStaleWorker(t *testing.T) {
 	t.Parallel()
 	const rounds = 6
 	events := lighter(60_000, 4)
 	seed := newSeed(t)
 	rng := newRand(seed, 1)
-	w := newFileWorld(t, stack.RedisOptions{})
+	w := newS3World(t, stack.RedisOptions{})
 	want := sell(t, w, events, nil)
 	rate := events / 12
 	id := w.create(t, "--stream", "shop:*", "--into", "redis:replayed", "--rate", fmt.Sprint(rate))
