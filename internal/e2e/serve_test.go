@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -252,11 +253,20 @@ func (o *outside) handedBack(env []string, server *daemon) {
 		job calledJob
 		ok  bool
 	}
-	watched := make(chan followed, 1)
+	watched, watching := make(chan followed, 1), make(chan struct{})
+	first := sync.OnceFunc(func() { close(watching) })
 	go func() {
-		j, ok := o.follow(slow.ID, hasEnded)
+		j, ok := o.follow(slow.ID, func(j calledJob) bool {
+			first()
+			return hasEnded(j)
+		})
 		watched <- followed{j, ok}
 	}()
+	select {
+	case <-watching:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was heard of the job")
+	}
 	stopped := time.Now()
 	server.signal(t, syscall.SIGTERM)
 	if status := server.wait(t, 20*time.Second); status != 0 {
