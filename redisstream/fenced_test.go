@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -578,6 +579,7 @@ func TestFencedWriterInCluster(t *testing.T) {
 	// Every slot moves to the next node, with what it holds: by then the writers
 	// are told where, and go on.
 	for i := range writers {
+		eventually(t, func() error { return agree(t, nodes) })
 		name := fmt.Sprintf("{s%d}", i)
 		slot := nodes[0].do(t, "CLUSTER", "KEYSLOT", name).(int64)
 		from := int(slot) * 3 / 16384
@@ -617,6 +619,7 @@ func TestFencedWriterInCluster(t *testing.T) {
 			defer writers[0].Close()
 		}
 	}
+	eventually(t, func() error { return agree(t, nodes) })
 	for i := range writers {
 		epoch := uint64(10)
 		eventually(t, func() error { // nodes may send the writer to and fro for a moment
@@ -635,4 +638,26 @@ func TestFencedWriterInCluster(t *testing.T) {
 		writers[i].Close()
 		wantCount(t, client, fmt.Sprintf("{s%d}", i), 40)
 	}
+}
+
+// agree tells whether the nodes of a cluster know the same of each other. A slot that
+// moves before they do may be lost by its new owner, whose epoch is not the highest.
+func agree(t *testing.T, nodes []*commands) error {
+	t.Helper()
+	var first string
+	for i, node := range nodes {
+		var known []string
+		for line := range strings.Lines(node.do(t, "CLUSTER", "NODES").(string)) {
+			fields := strings.Fields(line)
+			known = append(known, fmt.Sprint(fields[0], " epoch ", fields[6], " slots ", fields[8:]))
+		}
+		slices.Sort(known)
+		switch all := strings.Join(known, "\n"); {
+		case i == 0:
+			first = all
+		case all != first:
+			return fmt.Errorf("nodes disagree:\n%s\nand\n%s", first, all)
+		}
+	}
+	return nil
 }
