@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type world struct {
 	dir    string    // of it, then
 	store  objectstore.Store
 	arch   *archive.Archive
+
+	mu     sync.Mutex // of what follows: tests write from several goroutines
 	random *rand.Rand
 	made   int
 }
@@ -98,6 +101,8 @@ func (w *world) publish(ctx context.Context, stream string, n int) error {
 
 // orderEvent makes up the next event of some order.
 func (w *world) orderEvent() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.made++
 	n, order := w.made, w.random.IntN(500)
 	kinds := []string{"OrderPlaced", "OrderPaid", "OrderShipped", "Noise"}
