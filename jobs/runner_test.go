@@ -305,6 +305,31 @@ func TestProgressForgivesFailures(t *testing.T) {
 	})
 }
 
+// TestDeadWorkersProgressForgivesFailures: what a worker got done counts too when it dies
+// before it can say how it ended.
+func TestDeadWorkersProgressForgivesFailures(t *testing.T) {
+	onTime(t, func(t *testing.T, _ *memory, s *jobs.Store) {
+		var runs int
+		e := engine{run: func(ctx context.Context, h *jobs.Handle) error {
+			if runs++; runs%2 == 1 {
+				return jobs.Retry(errors.New("connection reset"))
+			}
+			h.Report(func(p *jobs.Progress) { p.Done++ })
+			if h.Job().Progress.Done == 10 {
+				return nil
+			}
+			if err := h.Save(ctx); err != nil {
+				t.Error(err)
+			}
+			return jobs.ErrLeaseLost
+		}}
+		start(t, newRunner(t, s, e, jobs.RunnerOptions{MaxAttempts: 2}))
+		j := create(t, s, jobs.New{})
+		pass(10 * time.Minute)
+		wantState(t, get(t, s, j.ID), jobs.Succeeded)
+	})
+}
+
 // TestCancelThatFails: a job that cannot be cleaned up is cancelled all the same
 // in the end, and says so.
 func TestCancelThatFails(t *testing.T) {

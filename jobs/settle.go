@@ -29,9 +29,6 @@ func (s *session) settleRun(j *Job, r result) error {
 	if j.State != Running { // paused meanwhile, and resumed perhaps
 		return j.giveBack("", r.at)
 	}
-	if s.worked() {
-		j.Attempt = 0
-	}
 	var (
 		asks   *pauseError
 		passes *retryError
@@ -103,7 +100,7 @@ func (s *session) settleCancel(j *Job, r result) error {
 	return nil
 }
 
-// worked says whether this session got on with the job.
+// worked says whether this session got on with the job. The caller holds mu.
 func (s *session) worked() bool { return s.progress.Done > s.done }
 
 // failed notes a failure.

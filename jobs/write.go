@@ -91,6 +91,9 @@ func (s *session) next(base *Job, nonce string, change func(*Job) error) (*Job, 
 // overlay is a copy of base with all that was reported. The caller holds mu.
 func (s *session) overlay(base *Job) *Job {
 	j := base.clone()
+	if s.worked() {
+		j.Attempt = 0
+	}
 	j.Checkpoint = s.checkpoint
 	j.Progress = s.progress
 	j.Progress.Streams = slices.Clone(s.progress.Streams)

@@ -213,7 +213,7 @@ func TestReplayFaultyS3(t *testing.T) {
 	for i := range pair {
 		pair[i] = start(t, env, "worker")
 	}
-	deadline, killed, failed := time.Now().Add(4*time.Minute), 0, 0
+	deadline, killed, failed := time.Now().Add(90*time.Second), 0, 0
 	for {
 		if job := w.job(t, id); job.State.Ended() {
 			break
