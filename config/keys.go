@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // EnvPrefix begins the name of every environment variable that is a key.
@@ -163,7 +164,7 @@ func newSchema() *schema {
 func nearest(typo string, names iter.Seq[string]) string {
 	best, bestDistance := "", max(2, len(typo)/4)+1
 	for name := range names {
-		d := distance(strings.ToLower(typo), strings.ToLower(name))
+		d := remedy.Distance(strings.ToLower(typo), strings.ToLower(name))
 		// The right name in the wrong section, or without one.
 		if tail(name) == tail(typo) && d >= bestDistance && best == "" {
 			best = name
@@ -176,29 +177,3 @@ func nearest(typo string, names iter.Seq[string]) string {
 }
 
 func tail(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }
-
-// distance counts the insertions, deletions, replacements and swaps of two
-// neighbours between a and b.
-func distance(a, b string) int {
-	// before, above and row hold the distances of the prefixes of b to the
-	// prefixes of a with i-1, i and i+1 bytes.
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := above[j]
-			if a[i] != b[j] {
-				cost++
-			}
-			row[j+1] = min(cost, above[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, above, row = above, row, before
-	}
-	return above[len(b)]
-}

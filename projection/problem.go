@@ -6,6 +6,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // Problem is one thing that is wrong with a definition.
@@ -76,7 +78,7 @@ func position(file string, line int) string {
 func didYouMean(typo string, names iter.Seq[string]) string {
 	best, bestDistance := "", max(1, len(typo)/3)+1
 	for name := range names {
-		if d := distance(strings.ToLower(typo), strings.ToLower(name)); d < bestDistance || d == bestDistance && name < best {
+		if d := remedy.Distance(strings.ToLower(typo), strings.ToLower(name)); d < bestDistance || d == bestDistance && name < best {
 			best, bestDistance = name, d
 		}
 	}
@@ -84,28 +86,4 @@ func didYouMean(typo string, names iter.Seq[string]) string {
 		return ""
 	}
 	return fmt.Sprintf("did you mean %q?", best)
-}
-
-// distance counts the insertions, deletions, replacements and swaps of two
-// neighbours between a and b.
-func distance(a, b string) int {
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := above[j]
-			if a[i] != b[j] {
-				cost++
-			}
-			row[j+1] = min(cost, above[j+1]+1, row[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, above, row = above, row, before
-	}
-	return above[len(b)]
 }
