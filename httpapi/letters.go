@@ -52,13 +52,34 @@ func (s *Server) replayLetters(ctx context.Context, j *jobs.Job, place letterPla
 			list.Next, err = encodeCursor(letterPlace{After: list.DeadLetters[n-1].Key})
 			return err
 		}
-		view := viewEvent(&l.View, l.Incarnation)
-		list.DeadLetters = append(list.DeadLetters, api.DeadLetter{
-			Key: l.Key, Stream: l.Stream, Incarnation: l.Incarnation, ID: l.ID.String(), EventID: view.EventID, Type: view.Type,
-			Reason: l.Error, Attempts: l.Attempts, Time: l.Time, Event: view,
-		})
+		list.DeadLetters = append(list.DeadLetters, viewLetter(l))
 	}
 	return nil
+}
+
+// viewLetter is a dead letter of a replay for callers.
+func viewLetter(l *replay.DeadLetter) api.DeadLetter {
+	view := viewEvent(&l.View, l.Incarnation)
+	return api.DeadLetter{
+		Key: l.Key, Stream: l.Stream, Incarnation: l.Incarnation, ID: l.ID.String(), EventID: view.EventID, Type: view.Type,
+		Reason: l.Error, Attempts: l.Attempts, Time: l.Time, Event: view, Position: l.Position.String(), Line: l.Event,
+	}
+}
+
+// GetDeadLetter implements api.StrictServerInterface.
+func (s *Server) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequestObject) (api.GetDeadLetterResponseObject, error) {
+	j, err := s.job(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if j.Kind != replay.Kind {
+		return nil, invalidSpec.problem("dead letters of a " + j.Kind + " have no keys").withRemedy("List them instead")
+	}
+	l, err := s.opts.Replays.DeadLetter(ctx, j.ID, r.Key)
+	if err != nil {
+		return nil, err
+	}
+	return api.GetDeadLetter200JSONResponse(viewLetter(l)), nil
 }
 
 // rebuildLetters leaves them out for callers who are restricted to tenants: a letter
@@ -104,8 +125,12 @@ func (s *Server) RetryDeadLetters(ctx context.Context, r api.RetryDeadLettersReq
 	if err := s.replayJob(ctx, r.ID); err != nil {
 		return nil, err
 	}
-	j, err := s.opts.Replays.RetryDeadLetters(ctx, r.ID, keysOf(r.Body), replay.CreateOptions{
-		By: who(ctx).name, IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
+	var body api.LettersRetry
+	if r.Body != nil {
+		body = *r.Body
+	}
+	j, err := s.opts.Replays.RetryDeadLetters(ctx, r.ID, body.Keys, replay.CreateOptions{
+		Name: body.Name, Reason: body.Reason, By: who(ctx).name, IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
 	})
 	if err != nil {
 		return nil, err
@@ -119,18 +144,15 @@ func (s *Server) PurgeDeadLetters(ctx context.Context, r api.PurgeDeadLettersReq
 	if err := s.replayJob(ctx, r.ID); err != nil {
 		return nil, err
 	}
-	n, err := s.opts.Replays.PurgeDeadLetters(ctx, r.ID, keysOf(r.Body))
+	var keys []string
+	if r.Body != nil {
+		keys = r.Body.Keys
+	}
+	n, err := s.opts.Replays.PurgeDeadLetters(ctx, r.ID, keys)
 	if err != nil {
 		return nil, err
 	}
 	return api.PurgeDeadLetters200JSONResponse{Removed: n}, nil
-}
-
-func keysOf(body *api.Letters) []string {
-	if body == nil {
-		return nil
-	}
-	return body.Keys
 }
 
 // viewEvent is an event for callers.

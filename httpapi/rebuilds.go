@@ -114,6 +114,13 @@ func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.Veri
 	if v.Difference != nil {
 		answer.Difference = viewDifference(v.Difference)
 	}
+	for _, d := range v.Dependents {
+		dependent := api.DependentVerification{Table: d.Table, Rows: int64(d.Rows)}
+		if d.Difference != nil {
+			dependent.Difference = viewDifference(d.Difference)
+		}
+		answer.Dependents = append(answer.Dependents, dependent)
+	}
 	return answer, nil
 }
 

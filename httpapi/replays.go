@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -60,6 +61,28 @@ func (s *Server) EstimateReplay(ctx context.Context, r api.EstimateReplayRequest
 		hideOthers(est)
 	}
 	return api.EstimateReplay200JSONResponse(*est), nil
+}
+
+// GetPlan implements api.StrictServerInterface.
+func (s *Server) GetPlan(ctx context.Context, r api.GetPlanRequestObject) (api.GetPlanResponseObject, error) {
+	j, err := s.job(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if j.Kind != replay.Kind {
+		return nil, invalidSpec.problem(fmt.Sprintf("job %s is a %s, and only replays have a plan", j.ID, j.Kind))
+	}
+	plan, err := s.opts.Replays.Plan(ctx, j.ID)
+	if err != nil {
+		return nil, err
+	}
+	if who(ctx).byTenant() { // these count events of other tenants too
+		plan.Events, plan.Bytes, plan.Warnings = 0, 0, nil
+		for i := range plan.Streams {
+			plan.Streams[i].EntriesAdded = 0
+		}
+	}
+	return api.GetPlan200JSONResponse(*plan), nil
 }
 
 // hideOthers takes out of an estimate what counts events of other tenants too: sizes of

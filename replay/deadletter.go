@@ -76,8 +76,7 @@ func checkDeadLetterKey(key string) error {
 			return nil
 		}
 	}
-	return remedy.Wrap(fmt.Errorf("%q is not the key of a dead letter", key),
-		"List the keys with `reservoir replay dead-letters`.")
+	return remedy.Wrap(fmt.Errorf("%w: %q is not the key of one", ErrNoDeadLetter, key), listLetters)
 }
 
 // writeDeadLetter writes a letter; writing it again replaces it.

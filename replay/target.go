@@ -21,10 +21,15 @@ func sinkOf(scheme string) string {
 	}
 }
 
+// ParseTarget is the function of that name for the sinks of the service.
+func (s *Service) ParseTarget(target string, options map[string]string) (SinkSpec, error) {
+	return ParseTarget(s.opts.Sinks, target, options)
+}
+
 // ParseTarget makes the SinkSpec of a target as people write it: "type:target",
 // a URL whose scheme tells the type, or "-" for standard output. The options
-// win over what the target says.
-func (s *Service) ParseTarget(target string, options map[string]string) (SinkSpec, error) {
+// win over what the target says. Nothing is reached.
+func ParseTarget(kinds []SinkKind, target string, options map[string]string) (SinkSpec, error) {
 	kind, rest, colon := strings.Cut(target, ":")
 	switch {
 	case target == "-":
@@ -32,17 +37,21 @@ func (s *Service) ParseTarget(target string, options map[string]string) (SinkSpe
 	case strings.HasPrefix(rest, "//"):
 		kind, rest = sinkOf(kind), target // a whole URL
 	}
-	k := s.kinds[kind]
+	known := map[string]SinkKind{}
+	for _, k := range kinds {
+		known[k.Type()] = k
+	}
+	k := known[kind]
 	if k == nil {
 		err := &FieldError{Field: "sink.type", Value: strconv.Quote(target), Err: fmt.Errorf("there is no sink %q here", kind)}
-		switch known := slices.Sorted(maps.Keys(s.kinds)); {
+		switch {
 		case target == "-":
 			err.Want = "Only a replay that runs in the foreground can write to standard output: `reservoir replay run`."
 		case !colon:
 			err.Err = errors.New("it does not say which sink")
 			err.Want = fmt.Sprintf("Write redis:%s for a stream, file:%s for a file, or a URL.", target, target)
 		default:
-			err.Want = fmt.Sprintf("Begin with one of: %s; redis:%s is a stream of that name.", strings.Join(known, ", "), target)
+			err.Want = fmt.Sprintf("Begin with one of: %s; redis:%s is a stream of that name.", strings.Join(slices.Sorted(maps.Keys(known)), ", "), target)
 		}
 		return SinkSpec{}, err
 	}

@@ -400,7 +400,7 @@ type CreatedToken struct {
 	Token Token  `json:"token"`
 }
 
-// DeadLetter defines model for DeadLetter.
+// DeadLetter An event that was set aside, and why. `line` is the event as a line of a JSONL segment, which gives it back exactly; letters of rebuilds have none.
 type DeadLetter struct {
 	// Attempts How often it was sent.
 	Attempts int `json:"attempts,omitempty,omitzero"`
@@ -413,11 +413,17 @@ type DeadLetter struct {
 	Incarnation int      `json:"incarnation"`
 
 	// Key Identifies it within its replay; letters of rebuilds have none.
-	Key    string    `json:"key,omitempty,omitzero"`
-	Reason string    `json:"reason"`
-	Stream string    `json:"stream"`
-	Time   time.Time `json:"time,omitempty,omitzero"`
-	Type   string    `json:"type,omitempty,omitzero"`
+	Key string `json:"key,omitempty,omitzero"`
+
+	// Line Any JSON.
+	Line Any `json:"line,omitempty,omitzero"`
+
+	// Position Where it is in the order of its replay; letters of rebuilds have none.
+	Position string    `json:"position,omitempty,omitzero"`
+	Reason   string    `json:"reason"`
+	Stream   string    `json:"stream"`
+	Time     time.Time `json:"time,omitempty,omitzero"`
+	Type     string    `json:"type,omitempty,omitzero"`
 }
 
 // DeadLetterList defines model for DeadLetterList.
@@ -432,6 +438,13 @@ type Dependency struct {
 	Name   string `json:"name"`
 	Ready  bool   `json:"ready"`
 	Remedy string `json:"remedy,omitempty,omitzero"`
+}
+
+// DependentVerification A dependent table of the projection.
+type DependentVerification struct {
+	Difference TableDifference `json:"difference,omitempty,omitzero"`
+	Rows       int64           `json:"rows"`
+	Table      string          `json:"table"`
 }
 
 // Event An event to look at: its envelope, its payload as JSON where it is JSON, and the other fields. It is not exact: bytes that
@@ -535,6 +548,16 @@ type JobState string
 type Letters struct {
 	// Keys Which ones; without them all.
 	Keys []string `json:"keys,omitempty,omitzero"`
+}
+
+// LettersRetry defines model for LettersRetry.
+type LettersRetry struct {
+	// Keys Which ones; without them all.
+	Keys []string `json:"keys,omitempty,omitzero"`
+
+	// Name Of the new replay; without one that of the other, with "retry of" before it.
+	Name   string `json:"name,omitempty,omitzero"`
+	Reason string `json:"reason,omitempty,omitzero"`
 }
 
 // Live What Redis knows about a stream.
@@ -785,6 +808,9 @@ type RebuildStreamEstimate struct {
 // ReplayEstimate defines model for ReplayEstimate.
 type ReplayEstimate = replay.Estimate
 
+// ReplayPlan What a replay reads, resolved. Counts are left out for tokens that are restricted to tenants.
+type ReplayPlan = replay.Frozen
+
 // ReplaySpec What to replay, where to and how; docs/replay.md explains it.
 type ReplaySpec = replay.Spec
 
@@ -966,16 +992,17 @@ type ULID = string
 
 // Verification defines model for Verification.
 type Verification struct {
-	Carried     int64           `json:"carried,omitempty,omitzero"`
-	Checks      []CheckResult   `json:"checks"`
-	Chunks      int             `json:"chunks"`
-	DeadLetters int64           `json:"dead_letters,omitempty,omitzero"`
-	Difference  TableDifference `json:"difference,omitempty,omitzero"`
-	Events      int64           `json:"events"`
-	Job         ULID            `json:"job"`
-	Rows        int64           `json:"rows"`
-	Time        time.Time       `json:"time"`
-	Warnings    []string        `json:"warnings,omitempty,omitzero"`
+	Carried     int64                   `json:"carried,omitempty,omitzero"`
+	Checks      []CheckResult           `json:"checks"`
+	Chunks      int                     `json:"chunks"`
+	DeadLetters int64                   `json:"dead_letters,omitempty,omitzero"`
+	Dependents  []DependentVerification `json:"dependents,omitempty,omitzero"`
+	Difference  TableDifference         `json:"difference,omitempty,omitzero"`
+	Events      int64                   `json:"events"`
+	Job         ULID                    `json:"job"`
+	Rows        int64                   `json:"rows"`
+	Time        time.Time               `json:"time"`
+	Warnings    []string                `json:"warnings,omitempty,omitzero"`
 }
 
 // Version defines model for Version.
@@ -1414,7 +1441,7 @@ type CancelJobJSONRequestBody = Change
 type PurgeDeadLettersJSONRequestBody = Letters
 
 // RetryDeadLettersJSONRequestBody defines body for RetryDeadLetters for application/json ContentType.
-type RetryDeadLettersJSONRequestBody = Letters
+type RetryDeadLettersJSONRequestBody = LettersRetry
 
 // PauseJobJSONRequestBody defines body for PauseJob for application/json ContentType.
 type PauseJobJSONRequestBody = Change
