@@ -39,6 +39,8 @@ type options struct {
 	only   string // parts of rebuild
 	dir    string // that archives are kept in
 	out    io.Writer
+
+	profiles string // the directory for profiles of rebuild's workers
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -50,6 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
 	flags.StringVar(&opts.only, "only", "", "of rebuild: some of push, compare (what push has loaded), send, map, fold and scope, with commas between; default all")
 	flags.StringVar(&opts.dir, "dir", "", "of rebuild: a directory that keeps the archives for the next run; default a temporary one")
+	flags.StringVar(&opts.profiles, "profiles", "", "of rebuild: a directory for profiles of the workers' CPU; default none are written")
 	benchmarks := map[string]func(context.Context, options) error{
 		"archive": benchArchive, "many": benchMany, "memory": benchMemory, "rebuild": benchRebuild, "replay": benchReplay, "scale": benchScale,
 		"rebuild-worker": rebuildWorker, // what rebuild starts

@@ -279,9 +279,13 @@ func (b *rebuildBench) dropTables(ctx context.Context) error {
 // rebuild runs a rebuild in a worker process.
 func (b *rebuildBench) rebuild(ctx context.Context, definition string, spec rebuild.Spec) (r rebuilt, err error) {
 	prefix := map[bool]string{true: source, false: "more"}[strings.Contains(definition, fmt.Sprintf("streams: [%q]", source))]
+	profile := ""
+	if b.opts.profiles != "" {
+		profile = filepath.Join(b.opts.profiles, fmt.Sprintf("%s-%d.pprof", spec.Projection, time.Now().UnixMilli()))
+	}
 	task, err := json.Marshal(rebuildTask{
 		ClickHouse: b.engine.URL(), Redis: b.redis.URL(), Endpoint: b.s3.Endpoint(), Bucket: b.s3.Bucket(), Prefix: prefix,
-		StateDir: filepath.Join(b.dir, "states"), Definition: definition, Spec: spec,
+		StateDir: filepath.Join(b.dir, "states"), Definition: definition, Spec: spec, Profile: profile,
 	})
 	if err != nil {
 		return r, err

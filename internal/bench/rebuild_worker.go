@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type rebuildTask struct {
 	StateDir                 string
 	Definition               string
 	Spec                     rebuild.Spec
+	Profile                  string // the file that it writes a profile of its CPU to, if any
 }
 
 // taskVariable holds the rebuildTask.
@@ -46,11 +48,33 @@ func rebuildWorker(ctx context.Context, opts options) error {
 		return fmt.Errorf("read the task in %s: %w", taskVariable, err)
 	}
 	debug.SetGCPercent(25) // as in cmd/reservoir
-	done, err := task.run(ctx)
+	stop, err := profile(task.Profile)
 	if err != nil {
 		return err
 	}
+	done, err := task.run(ctx)
+	if err = errors.Join(err, stop()); err != nil {
+		return err
+	}
 	return json.NewEncoder(opts.out).Encode(done)
+}
+
+// profile writes a profile of the CPU to a file until it is stopped; none for "".
+func profile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 func (t *rebuildTask) run(ctx context.Context) (done rebuildDone, err error) {
