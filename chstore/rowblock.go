@@ -60,9 +60,28 @@ func (b *RowBlock) Append(values ...any) error {
 		return fmt.Errorf("add a row: it has %d values for %d columns", len(values), len(b.columns))
 	}
 	for i, v := range values {
-		if err := b.columns[i].AppendRow(v); err != nil {
-			return fmt.Errorf("add a row: column %s: %w", b.names[i], err)
+		if err := b.AppendTo(i, v); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// Adder returns what adds the value that a pointer points to then to column i, and what says
+// beforehand whether the column takes it; nil: it does. There is an Adder for pointers to
+// texts, times and decimals, in columns of such, and else add is nil. All columns must get
+// as many values.
+func (b *RowBlock) Adder(i int, from any) (add func(), try func() error) {
+	if c, ok := b.columns[i].(pointedColumn); ok {
+		return c.adder(from)
+	}
+	return nil, nil
+}
+
+// AppendTo adds a value to column i as Append does.
+func (b *RowBlock) AppendTo(i int, v any) error {
+	if err := b.columns[i].AppendRow(v); err != nil {
+		return fmt.Errorf("add a row: column %s: %w", b.names[i], err)
 	}
 	return nil
 }

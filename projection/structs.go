@@ -81,8 +81,12 @@ func (f structMapper[T]) adder(to *Rows) (func(*Event) error, error) {
 		field := structField{column: c}
 		if at, ok := fields[c.name]; ok {
 			field.value = value.Field(at)
-			if isSent(c.typ, field.value.Type()) {
-				field.pointer = field.value.Addr().Interface()
+			pointer := field.value.Addr().Interface()
+			if field.add, field.try = to.block.Adder(i, pointer); isSent(c.typ, field.value.Type()) {
+				field.pointer = pointer
+			}
+			if text, ok := pointer.(*string); ok {
+				a.texts = append(a.texts, text)
 			}
 		}
 		a.fields = append(a.fields, field)
@@ -99,7 +103,8 @@ type structAdder[T any] struct {
 	more    []T
 	made    int // rows
 	fields  []structField
-	values  []any // of all rows
+	texts   []*string // fields of the row
+	values  []any     // of all rows, of the columns that have no adder
 }
 
 // structField is where the values of a column come from.
@@ -107,6 +112,8 @@ type structField struct {
 	column  *rowColumn
 	value   reflect.Value // of the field; not valid: there is none
 	pointer any           // to it, where the client takes that as it is
+	add     func()        // adds the field to the column, after try, if there is one; nil: add what take gives
+	try     func() error
 }
 
 func (a *structAdder[T]) add(e *Event) error {
@@ -114,32 +121,68 @@ func (a *structAdder[T]) add(e *Event) error {
 	if err := a.call(e); err != nil || a.made == 0 {
 		return err
 	}
-	var first T
-	if a.made > 1 {
-		first = *a.row
+	if a.made == 1 {
+		if err := a.try(0); err != nil {
+			return err
+		}
+		return a.put(a.values)
 	}
+	first := *a.row
 	for i := range a.made {
 		if i > 0 {
 			*a.row = a.more[i-1]
 		}
-		for j := range a.fields {
-			v, err := a.fields[j].take()
-			if err != nil {
-				return fmt.Errorf("row %d: column %s: %w", i+1, a.fields[j].column.name, err)
-			}
-			a.values = append(a.values, v)
+		if err := a.try(i); err != nil {
+			return err
 		}
 	}
-	for i := range a.made {
-		switch { // pointers among the values are to it
-		case i > 0:
+	each := len(a.values) / a.made
+	for i := range a.made { // pointers among the values are to the row
+		if *a.row = first; i > 0 {
 			*a.row = a.more[i-1]
-		case a.made > 1:
-			*a.row = first
 		}
-		if err := a.to.add(a.values[i*len(a.fields):][:len(a.fields)]); err != nil {
+		if err := a.put(a.values[i*each:][:each]); err != nil {
 			return err // it was tried before
 		}
+	}
+	return nil
+}
+
+// try makes sure that the row can be added, and keeps the values that have to be made for that.
+func (a *structAdder[T]) try(row int) (err error) {
+	for i := range a.fields {
+		f := &a.fields[i]
+		switch {
+		case f.add == nil:
+			var v any
+			v, err = f.take()
+			a.values = append(a.values, v)
+		case f.try != nil:
+			err = f.try()
+		}
+		if err != nil {
+			return fmt.Errorf("row %d: column %s: %w", row+1, f.column.name, err)
+		}
+	}
+	return nil
+}
+
+// put adds the row, with the values that try has kept of it.
+func (a *structAdder[T]) put(values []any) error {
+	for i := range a.fields {
+		if f := &a.fields[i]; f.add != nil {
+			f.add()
+			continue
+		}
+		if err := a.to.block.AppendTo(i, values[0]); err != nil {
+			return err //nolint:wrapcheck // it names the column
+		}
+		a.to.bytes += sizeOf(values[0])
+		values = values[1:]
+	}
+	a.to.bytes += len(a.fields) * 8 // or so
+	for _, text := range a.texts {
+		a.to.bytes += len(*text) + 1
 	}
 	return nil
 }
