@@ -43,11 +43,19 @@ type Document struct {
 	Previous []Previous `json:"previous,omitempty"`
 	// Damaged says why the live table cannot be trusted any more, or nothing.
 	Damaged string `json:"damaged,omitempty"`
+	// Waiting says why the live table is not fed just now, though it should be.
+	Waiting *Waiting `json:"waiting,omitempty"`
 	// History is what happened, the latest last, at most MaxHistory.
 	History []HistoryEntry `json:"history,omitempty"`
 
 	// ETag is that of the revision that was read.
 	ETag string `json:"-"`
+}
+
+// Waiting is that a table is not fed.
+type Waiting struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
 }
 
 // Generation is one build of a projection's tables.
@@ -94,6 +102,8 @@ type Pending struct {
 	Base uint64 `json:"base,omitempty"`
 	// Dependents is Base for those dependent tables that add rows up, by name.
 	Dependents map[string]uint64 `json:"dependents,omitempty"`
+	// Within is how long after the announcement the batch may still be sent; 0 is a second.
+	Within time.Duration `json:"within,omitempty"`
 }
 
 // HolderKind says what a holder does.
@@ -158,6 +168,10 @@ func (d *Document) clone() *Document {
 	if d.Holder != nil {
 		holder := *d.Holder
 		c.Holder = &holder
+	}
+	if d.Waiting != nil {
+		waiting := *d.Waiting
+		c.Waiting = &waiting
 	}
 	return &c
 }

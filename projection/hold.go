@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
@@ -23,12 +24,46 @@ type Claim struct {
 }
 
 // Hold is the right to write to a projection's table, as long as nobody has taken
-// it away. One goroutine uses it.
+// it away. It is safe for concurrent use: one goroutine may renew it while another
+// one works.
 type Hold struct {
 	store *Store
 	claim Claim
-	doc   *Document // as last written, with what is to be written next
+
+	writing sync.Mutex // held during a write, and by whoever changes doc
+
+	mu    sync.Mutex // of what is below
+	doc   *Document  // as last written, with what is to be written next
 	ended bool
+	wrote time.Time // when the last write began that was done
+}
+
+func (h *Hold) state() (doc *Document, ended bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.doc, h.ended
+}
+
+func (h *Hold) set(doc *Document, began time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.doc = doc
+	if !began.IsZero() {
+		h.wrote = began
+	}
+}
+
+func (h *Hold) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+}
+
+// Idle is how long ago the last write began that others have seen.
+func (h *Hold) Idle() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.wrote)
 }
 
 // Acquire makes a worker the holder of a projection, with the next epoch; a
@@ -42,6 +77,7 @@ func (s *Store) Acquire(ctx context.Context, name string, claim Claim) (*Hold, e
 	if claim.Worker == "" || claim.TTL <= 0 {
 		return nil, fmt.Errorf("projection %s: a holder needs a name and a time", name)
 	}
+	began := time.Now()
 	d, err := s.revise(ctx, name, func(d *Document) error {
 		if !s.free(d, claim) {
 			return fmt.Errorf("projection %s: %w: %s %s", name, ErrHeld, d.Holder.Kind, d.Holder.Worker)
@@ -53,7 +89,7 @@ func (s *Store) Acquire(ctx context.Context, name string, claim Claim) (*Hold, e
 	if err != nil {
 		return nil, err
 	}
-	return &Hold{store: s, claim: claim, doc: d}, nil
+	return &Hold{store: s, claim: claim, doc: d, wrote: began}, nil
 }
 
 // free says whether a document may be taken for a claim now.
@@ -76,27 +112,33 @@ func (s *Store) free(d *Document, claim Claim) bool {
 }
 
 // Document returns the document as it is held: a copy, with what was settled.
-func (h *Hold) Document() *Document { return h.doc.clone() }
+func (h *Hold) Document() *Document {
+	doc, _ := h.state()
+	return doc.clone()
+}
 
 // write writes the document with a change. Where somebody who is no holder has
 // changed it meanwhile, both changes hold. Unless the error is one of change, the
 // Hold has ended: whether the write arrives cannot be known.
 func (h *Hold) write(ctx context.Context, change func(*Document) error) error {
-	if h.ended {
-		return fmt.Errorf("projection %s: %w", h.doc.Name, ErrFenced)
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	doc, ended := h.state()
+	if ended {
+		return fmt.Errorf("projection %s: %w", doc.Name, ErrFenced)
 	}
-	nonce := rand.Text()
-	for base, fresh := h.doc, false; ; fresh = true {
+	nonce, began := rand.Text(), time.Now()
+	for base, fresh := doc, false; ; fresh = true {
 		next := base.clone()
 		if err := change(next); err != nil {
 			if fresh {
 				return err
 			}
 			// Perhaps it only does not know what others wrote.
-			again, readErr := h.rebase(ctx, nonce, errChanged)
+			again, readErr := h.rebase(ctx, doc, nonce, errChanged)
 			if readErr != nil {
-				h.ended = true
-				return fmt.Errorf("projection %s: %w", h.doc.Name, errors.Join(ErrFenced, readErr))
+				h.end()
+				return fmt.Errorf("projection %s: %w", doc.Name, errors.Join(ErrFenced, readErr))
 			}
 			if again.Nonce == base.Nonce {
 				return err
@@ -111,15 +153,15 @@ func (h *Hold) write(ctx context.Context, change func(*Document) error) error {
 		}
 		err := h.store.put(ctx, next)
 		if err == nil {
-			h.doc = next
+			h.set(next, began)
 			return nil
 		}
-		if base, err = h.rebase(ctx, nonce, err); err != nil {
-			h.ended = true
-			return fmt.Errorf("projection %s: %w", h.doc.Name, errors.Join(ErrFenced, err))
+		if base, err = h.rebase(ctx, doc, nonce, err); err != nil {
+			h.end()
+			return fmt.Errorf("projection %s: %w", doc.Name, errors.Join(ErrFenced, err))
 		}
 		if base.Nonce == nonce { // an earlier try arrived late
-			h.doc = base
+			h.set(base, began)
 			return nil
 		}
 	}
@@ -127,22 +169,22 @@ func (h *Hold) write(ctx context.Context, change func(*Document) error) error {
 
 // rebase reads the document again after a write that failed, and gives it what
 // the holder had settled and not yet written.
-func (h *Hold) rebase(ctx context.Context, nonce string, failure error) (*Document, error) {
+func (h *Hold) rebase(ctx context.Context, doc *Document, nonce string, failure error) (*Document, error) {
 	if !errors.Is(failure, errChanged) {
 		return nil, failure
 	}
-	there, err := h.store.get(ctx, h.doc.Name)
+	there, err := h.store.get(ctx, doc.Name)
 	switch {
 	case err != nil:
 		return nil, err
 	case there.Nonce == nonce:
 		return there, nil
-	case there.Epoch != h.doc.Epoch || there.Holder == nil || there.Holder.Beat != h.doc.Holder.Beat:
+	case there.Epoch != doc.Epoch || there.Holder == nil || there.Holder.Beat != doc.Holder.Beat:
 		return nil, errChanged
 	}
-	there.Live, there.Batch, there.Pending, there.Damaged = h.doc.Live, h.doc.Batch, h.doc.Pending, h.doc.Damaged
+	there.Live, there.Batch, there.Pending, there.Damaged, there.Waiting = doc.Live, doc.Batch, doc.Pending, doc.Damaged, doc.Waiting
 	for i := range there.Previous {
-		if kept := h.doc.Kept(there.Previous[i].Generation.Generation); kept != nil {
+		if kept := doc.Kept(there.Previous[i].Generation.Generation); kept != nil {
 			there.Previous[i] = *kept
 		}
 	}
@@ -173,6 +215,52 @@ func (h *Hold) Intend(ctx context.Context, next Pending) error {
 			d.Pending = pending
 		}
 		return err
+	})
+}
+
+// Extend announces that the batch in flight, if there is one, may be sent for so long
+// from now on: Pending.Within. Without, it is Renew.
+func (h *Hold) Extend(ctx context.Context, within time.Duration) error {
+	return h.write(ctx, func(d *Document) error {
+		d.Pending.extend(within)
+		return nil
+	})
+}
+
+// ExtendKept is Extend for a previous generation.
+func (h *Hold) ExtendKept(ctx context.Context, generation uint64, within time.Duration) error {
+	return h.write(ctx, func(d *Document) error {
+		if kept := d.Kept(generation); kept != nil {
+			kept.Pending.extend(within)
+		}
+		return nil
+	})
+}
+
+func (p *Pending) extend(within time.Duration) {
+	if p != nil {
+		p.Within = max(p.Within, within)
+	}
+}
+
+// Wait notes why the live table is not fed just now, or, with "", that it is; the reason
+// stays when the Hold is released. A reason is written at once, and that there is none
+// with the next write.
+func (h *Hold) Wait(ctx context.Context, reason string) error {
+	if reason == "" {
+		h.writing.Lock()
+		defer h.writing.Unlock()
+		d := h.Document()
+		d.Waiting = nil
+		h.set(d, time.Time{})
+		return nil
+	}
+	return h.write(ctx, func(d *Document) error {
+		if d.Waiting == nil {
+			d.Waiting = &Waiting{Since: now()}
+		}
+		d.Waiting.Reason = clip(reason)
+		return nil
 	})
 }
 
@@ -211,14 +299,16 @@ func (h *Hold) IntendKept(ctx context.Context, generation uint64, next Pending) 
 
 // SettleKept is Settle for a previous generation.
 func (h *Hold) SettleKept(generation uint64, done bool) {
-	d := h.doc.clone()
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	d := h.Document()
 	kept := d.Kept(generation)
 	if kept == nil || kept.Pending == nil {
 		return
 	}
 	kept.Positions, kept.Batch = kept.Pending.settle(kept.Positions, kept.Batch, done)
 	kept.Pending = nil
-	h.doc = d
+	h.set(d, time.Time{})
 }
 
 // ErrNotKept is wrapped for a generation that is not among the previous ones.
@@ -249,13 +339,15 @@ func (p *Pending) settle(at map[string]Position, batch uint64, done bool) (map[s
 // then whoever takes over settles the batch anew. Without a batch in flight
 // nothing happens.
 func (h *Hold) Settle(done bool) {
-	if h.doc.Pending == nil {
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	d := h.Document()
+	if d.Pending == nil {
 		return
 	}
-	d := h.doc.clone()
 	d.Live.Positions, d.Batch = d.Pending.settle(d.Live.Positions, d.Batch, done)
 	d.Pending = nil
-	h.doc = d
+	h.set(d, time.Time{})
 }
 
 // HandOver makes another generation the live one: its table has the live name
@@ -275,7 +367,7 @@ func (h *Hold) HandOver(ctx context.Context, next Generation, batch uint64, old 
 			return fmt.Errorf("projection %s: where is the table of generation %d?", d.Name, d.Live.Generation)
 		}
 		d.retire(old)
-		d.Live, d.Batch, d.Damaged = next, batch, ""
+		d.Live, d.Batch, d.Damaged, d.Waiting = next, batch, "", nil
 		d.Live.Positions, d.Live.LiveAt = maps.Clone(next.Positions), now()
 		d.log(HistoryEntry{Time: now(), What: "live", Generation: next.Generation, By: by})
 		return nil
@@ -325,7 +417,7 @@ func (h *Hold) RollBack(ctx context.Context, generation uint64, old Retired, by 
 		d.Previous = slices.DeleteFunc(d.Previous, func(p Previous) bool { return p.Generation.Generation == generation })
 		from := d.Live.Generation
 		d.retire(old)
-		d.Live, d.Batch, d.Damaged = back.Generation, back.Batch, back.Damaged
+		d.Live, d.Batch, d.Damaged, d.Waiting = back.Generation, back.Batch, back.Damaged, nil
 		d.Live.LiveAt = now()
 		d.log(HistoryEntry{Time: now(), What: "rolled_back", Generation: generation, By: by, Message: fmt.Sprintf("from generation %d", from)})
 		return nil
@@ -364,7 +456,7 @@ func (h *Hold) Release(ctx context.Context) error {
 		d.Holder = nil
 		return nil
 	})
-	h.ended = true
+	h.end()
 	return err
 }
 

@@ -56,7 +56,7 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 	if err != nil {
 		return err
 	}
-	return releaseAfter(ctx, hold, b.undo(ctx, hold))
+	return e.svc.held(ctx, hold, func(ctx context.Context) error { return b.undo(ctx, hold) })
 }
 
 // undo takes back what a hand-over that was cut short has made live, and drops it.

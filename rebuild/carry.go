@@ -130,12 +130,7 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 // freeze links the live table's parts into one of its own, with nobody writing, and
 // takes note of its positions.
 func (b *build) freeze(ctx context.Context) error {
-	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
-	if err != nil {
-		return err
-	}
-	err = b.freezeHeld(ctx, hold)
-	return releaseAfter(ctx, hold.Hold, err)
+	return b.svc.seize(ctx, b.name(), b.job.ID, b.freezeHeld)
 }
 
 // beside says whether the generation is live that this one is made beside.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/jobs"
@@ -31,7 +32,12 @@ func (l jobLedger) intend(ctx context.Context, p projection.Pending) error {
 	return nil
 }
 
-func (l jobLedger) confirm(ctx context.Context) error { return l.b.save(ctx) }
+func (l jobLedger) confirm(ctx context.Context, within time.Duration) error {
+	if p := l.b.cp.Feed.Pending; p != nil {
+		p.Within = max(p.Within, within)
+	}
+	return l.b.save(ctx)
+}
 
 func (l jobLedger) settle(done bool, derived map[string]uint64) {
 	f := &l.b.cp.Feed
@@ -64,16 +70,18 @@ func (b *build) catchUp(ctx context.Context) error {
 	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
 }
 
-// drain feeds until a batch has fewer events than that.
+// drain feeds until a batch has fewer events than that, or it cannot get closer: each
+// batch has what came while the one before was fed, and no less than that.
 func (b *build) drain(ctx context.Context, f *feeder, below int) error {
-	for {
+	for last := math.MaxInt; ; {
 		n, err := b.step(ctx, f)
 		if err != nil {
 			return err
 		}
-		if n < below {
+		if n < below || n < batchEvents/2 && n > last/4*3 {
 			return nil
 		}
+		last = n
 	}
 }
 

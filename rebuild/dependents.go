@@ -110,7 +110,8 @@ type derivation struct {
 	// term is since it was sure that this is the one who feeds, and confirm makes sure
 	// again.
 	term    term
-	confirm func(context.Context) error
+	confirm confirmation
+	pace    *pace
 }
 
 func (d *derivation) run(ctx context.Context) error {
@@ -169,7 +170,7 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 	}
 	for attempt := range settleAttempts {
 		if !d.fresh || attempt > 0 {
-			there, err := look(ctx, d.db, t.table, t.kind, want, d.confirm)
+			there, err := look(ctx, d.db, t.table, t.kind, want, d.pace.now(), d.confirm)
 			if err != nil {
 				return err
 			}
@@ -194,12 +195,12 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 }
 
 func (d *derivation) issue(ctx context.Context, t *derived, attempt int) (uint64, error) {
-	if d.term.short() {
-		next, err := newTerm(ctx, d.db)
+	if !d.term.left() {
+		next, err := d.pace.term(ctx, d.db)
 		if err != nil {
 			return 0, err
 		}
-		if err := d.confirm(ctx); err != nil {
+		if err := d.confirm(ctx, next.within); err != nil {
 			return 0, err
 		}
 		d.term = next

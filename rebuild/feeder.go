@@ -35,42 +35,13 @@ type ledger interface {
 	// intend announces a batch before anything of it is sent. When it fails nothing
 	// may be sent.
 	intend(ctx context.Context, p projection.Pending) error
-	// confirm makes sure that this is still the one who feeds.
-	confirm(ctx context.Context) error
+	// confirm makes sure that this is still the one who feeds, and announces that what is in
+	// flight may be sent for so long from now on.
+	confirm(ctx context.Context, within time.Duration) error
 	// settle says whether the batch in flight is in the table, and how many rows each
 	// dependent has got of it, as far as that can be counted; the next announcement makes
 	// that durable.
 	settle(done bool, derived map[string]uint64)
-}
-
-// issueWithin is how soon after its announcement a batch is at the server with all of its
-// rows, or not at all: the server refuses it. Who takes the place of a feeder that may be
-// alive knows after sureAfter that nothing comes any more that is not running.
-const (
-	issueWithin = time.Second
-	sureAfter   = 1500 * time.Millisecond
-)
-
-// term is how long a feeder may issue what it has announced. It begins before the
-// announcement.
-type term struct {
-	began time.Time // by the clock here
-	until time.Time // by that of the server
-}
-
-func newTerm(ctx context.Context, db *chstore.Store) (t term, err error) {
-	t.began = time.Now()
-	now, err := db.Clock(ctx)
-	t.until = now.Add(issueWithin)
-	return t, err //nolint:wrapcheck // it says what
-}
-
-// short says that little is left of it.
-func (t term) short() bool { return time.Since(t.began) > issueWithin/2 }
-
-// fence keeps a statement within the term, and away from other tables.
-func (t term) fence(mark chstore.Mark) *chstore.Fence {
-	return &chstore.Fence{Mark: mark, Until: t.until}
 }
 
 // feeder feeds a table with batches, each exactly once: the batch is announced,
@@ -92,6 +63,10 @@ type feeder struct {
 	expires bool         // rows leave the table by themselves
 	// dependents are made of the rows of each batch.
 	dependents *dependents
+	// once says that what is in doubt is looked for once in a step, and not for as long as
+	// ClickHouse cannot be reached: other tables are fed beside this one.
+	once bool
+	pace pace
 	// fed is told how far the table is, after every batch.
 	fed func(places map[string]place) error
 
@@ -138,10 +113,11 @@ func (f *feeder) feed(ctx context.Context) error {
 		return err
 	}
 	p := projection.Pending{Batch: number, Positions: maps.Clone(f.events.upTo), Rows: made.rows, Base: f.base, Dependents: bases}
-	announced, err := newTerm(ctx, f.db)
+	announced, err := f.pace.term(ctx, f.db)
 	if err != nil {
 		return err
 	}
+	p.Within = announced.within
 	if err := f.ledger.intend(ctx, p); err != nil {
 		return err
 	}
@@ -151,11 +127,12 @@ func (f *feeder) feed(ctx context.Context) error {
 	}
 	err = f.issue(ctx, &p, 0, announced)
 	if err == nil {
-		err = (&derivation{dependents: f.dependents, p: &p, fresh: true, term: announced, confirm: f.ledger.confirm}).run(ctx)
+		err = (&derivation{dependents: f.dependents, p: &p, fresh: true, term: announced, confirm: f.ledger.confirm, pace: &f.pace}).run(ctx)
 	}
 	if err != nil {
-		return f.doubt(ctx, err)
+		return f.doubt(ctx, f.pace.refused(err))
 	}
+	f.pace.went(announced)
 	f.settled()
 	return f.fed(f.ledger.places())
 }
@@ -238,6 +215,9 @@ func (f *feeder) doubt(ctx context.Context, err error) error {
 	if !passes(err) {
 		return err
 	}
+	if errors.Is(err, chstore.ErrLate) && f.waiting != nil {
+		f.waiting(err.Error())
+	}
 	return f.settle(ctx)
 }
 
@@ -258,7 +238,17 @@ func (f *feeder) settle(ctx context.Context) error {
 	if f.ledger.pending() == nil {
 		return nil
 	}
-	if err := patiently(ctx, f.waiting, f.settleOnce); err != nil {
+	settle := func(ctx context.Context) error {
+		err := f.settleOnce(ctx)
+		return f.pace.refused(err)
+	}
+	var err error
+	if f.once {
+		err = settle(ctx)
+	} else {
+		err = patiently(ctx, f.waiting, settle)
+	}
+	if err != nil {
 		return err
 	}
 	f.reader.reset(f.ledger.places()) // what was settled may not have been read by it
@@ -295,7 +285,7 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 		return err //nolint:wrapcheck // it says what
 	}
 	for attempt := range settleAttempts {
-		there, err := look(ctx, f.db, f.into, f.kind, p, f.ledger.confirm)
+		there, err := look(ctx, f.db, f.into, f.kind, p, f.pace.now(), f.ledger.confirm)
 		if err != nil {
 			return err
 		}
@@ -325,7 +315,7 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 
 // complete makes the dependents of a batch that is in the table.
 func (f *feeder) complete(ctx context.Context, p *projection.Pending) error {
-	err := (&derivation{dependents: f.dependents, p: p, confirm: f.ledger.confirm}).run(ctx)
+	err := (&derivation{dependents: f.dependents, p: p, confirm: f.ledger.confirm, pace: &f.pace}).run(ctx)
 	if err == nil {
 		f.settled()
 	}
@@ -347,21 +337,21 @@ const (
 //
 // confirm makes sure, before rows are removed, that this is still the one who feeds: else
 // they may be those of a batch that somebody else has issued again.
-func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending, confirm func(context.Context) error) (presence, error) {
+func look(ctx context.Context, db *chstore.Store, table chstore.Table, kind chstore.Kind, p *projection.Pending, within time.Duration, confirm confirmation) (presence, error) {
 	there, err := seen(ctx, db, table, kind, p)
 	if err != nil || there != some || kind != chstore.Keeping {
 		return there, err
 	}
-	return none, remove(ctx, db, table, p.Batch, confirm)
+	return none, remove(ctx, db, table, p.Batch, within, confirm)
 }
 
 // remove removes what there is of a batch, soon after it was confirmed, or not at all.
 // What was removed when this ends too early stays so: a DELETE does not see rows that
 // come after it has begun.
-func remove(ctx context.Context, db *chstore.Store, table chstore.Table, number uint64, confirm func(context.Context) error) error {
-	soon, cancel := context.WithTimeout(ctx, issueWithin)
+func remove(ctx context.Context, db *chstore.Store, table chstore.Table, number uint64, within time.Duration, confirm confirmation) error {
+	soon, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := confirm(ctx); err != nil {
+	if err := confirm(ctx, within); err != nil {
 		return err
 	}
 	err := db.Clean(soon, table, number)
@@ -410,16 +400,18 @@ func (f *feeder) again(ctx context.Context, p *projection.Pending, attempt int) 
 	if made.rows != p.Rows && f.kind != chstore.Replacing {
 		return fmt.Errorf("batch %d of table %s gives %d rows now, and gave %d before", p.Batch, f.into.Name, made.rows, p.Rows)
 	}
-	confirmed, err := newTerm(ctx, f.db)
+	confirmed, err := f.pace.term(ctx, f.db)
 	if err != nil {
 		return err
 	}
-	if err := f.ledger.confirm(ctx); err != nil {
+	if err := f.ledger.confirm(ctx, confirmed.within); err != nil {
 		return err
 	}
-	if err := f.issue(ctx, p, attempt, confirmed); err != nil && !errors.Is(err, errNotThere) {
+	err = f.issue(ctx, p, attempt, confirmed)
+	if err != nil && !errors.Is(err, errNotThere) {
 		return err
 	}
+	f.pace.went(confirmed)
 	return nil
 }
 

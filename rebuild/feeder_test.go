@@ -23,7 +23,7 @@ type memoryLedger struct {
 func (l *memoryLedger) places() map[string]place     { return nil }
 func (l *memoryLedger) batch() uint64                { return 0 }
 func (l *memoryLedger) pending() *projection.Pending { return l.inFlight }
-func (l *memoryLedger) confirm(ctx context.Context) error {
+func (l *memoryLedger) confirm(ctx context.Context, _ time.Duration) error {
 	if l.sure == nil {
 		return nil
 	}
@@ -99,7 +99,7 @@ func TestPartOfBatchIsRemoved(t *testing.T) {
 		{"stopped since", func(ctx context.Context) error { return wait(ctx, issueWithin+100*time.Millisecond) }, chstore.ErrLate, 2},
 		{"sure", func(context.Context) error { return nil }, nil, 0},
 	} {
-		_, err := look(t.Context(), db, table, chstore.Keeping, &projection.Pending{Batch: 7, Rows: 3}, c.confirm)
+		_, err := look(t.Context(), db, table, chstore.Keeping, &projection.Pending{Batch: 7, Rows: 3}, issueWithin, func(ctx context.Context, _ time.Duration) error { return c.confirm(ctx) })
 		if !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.err)
 		}

@@ -20,21 +20,32 @@ func liveJob(name string) string { return "projector-" + name }
 // seized is the right to write to a projection's live table, with nothing in flight.
 type seized struct{ *projection.Hold }
 
-// seize takes the live table of a projection from its projector, and settles what that
-// has in flight.
-func (s *Service) seize(ctx context.Context, name, by string) (*seized, error) {
+// seize takes the live table of a projection from its projector, settles what that has in
+// flight, and calls do, all of it as the holder. The context of do ends when somebody
+// else is that.
+func (s *Service) seize(ctx context.Context, name, by string, do func(context.Context, *seized) error) error {
 	hold, err := s.acquire(ctx, name, projection.Claim{Worker: by, Kind: projection.Rebuilder, TTL: s.opts.TTL})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name)
-	if err == nil {
-		err = s.settleOld(ctx, hold, by, time.Now())
-	}
-	if err != nil {
-		return nil, releaseAfter(ctx, hold, err)
-	}
-	return &seized{hold}, nil
+	since := time.Now()
+	return s.held(ctx, hold, func(ctx context.Context) error {
+		if err := fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name); err != nil {
+			return err
+		}
+		if err := s.settleOld(ctx, hold, by, since); err != nil {
+			return err
+		}
+		return do(ctx, &seized{hold})
+	})
+}
+
+// held does something as the holder, and gives the hold back.
+func (s *Service) held(ctx context.Context, hold *projection.Hold, do func(context.Context) error) error {
+	held, stop := stay(ctx, hold, s.opts.TTL)
+	err := lost(ctx, held, do(held))
+	stop()
+	return releaseAfter(ctx, hold, err)
 }
 
 // fenceOff takes away the names of tables that only an exchange knows that somebody
@@ -88,7 +99,7 @@ func releaseAfter(ctx context.Context, hold *projection.Hold, err error) error {
 // one who announced it may be alive, and just about to issue it: that is waited for.
 func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by string, since time.Time) error {
 	doc := hold.Document()
-	done, damage, err := s.settleGeneration(ctx, hold, &doc.Live, doc.Pending, since)
+	done, damage, err := s.settleGeneration(ctx, doc.Name, &doc.Live, doc.Pending, since, hold.Extend)
 	if err != nil {
 		return err
 	}
@@ -103,7 +114,8 @@ func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by strin
 		if kept.Pending == nil {
 			continue
 		}
-		done, damage, err := s.settleGeneration(ctx, hold, &kept.Generation, kept.Pending, since)
+		confirm := keptLedger{hold, kept.Generation.Generation}.confirm
+		done, damage, err := s.settleGeneration(ctx, doc.Name, &kept.Generation, kept.Pending, since, confirm)
 		if errors.Is(err, chstore.ErrNoTable) {
 			done, damage, err = false, "its table is gone", nil
 		}
@@ -121,17 +133,16 @@ func (s *Service) settleOld(ctx context.Context, hold *projection.Hold, by strin
 }
 
 // settleGeneration says whether the tables of a generation have the batch in flight.
-func (s *Service) settleGeneration(ctx context.Context, hold *projection.Hold, g *projection.Generation, p *projection.Pending, since time.Time) (done bool, damage string, err error) {
+func (s *Service) settleGeneration(ctx context.Context, name string, g *projection.Generation, p *projection.Pending, since time.Time, confirm confirmation) (done bool, damage string, err error) {
 	if p == nil || p.Rows == 0 {
 		return true, "", nil
 	}
-	name := hold.Document().Name
 	db := s.opts.ClickHouse.As(liveJob(name))
 	info, err := s.generationInfo(ctx, db, name, g.Generation)
 	if err != nil {
 		return false, "", err
 	}
-	there, err := s.await(ctx, db, info, p, since, hold.Renew)
+	there, err := s.await(ctx, db, info, p, since, confirm)
 	if err != nil {
 		return false, "", err
 	}
@@ -139,7 +150,7 @@ func (s *Service) settleGeneration(ctx context.Context, hold *projection.Hold, g
 	case some:
 		return false, fmt.Sprintf("batch %d is there in part, and the one who fed it died", p.Batch), nil
 	case all:
-		err := s.completeDependents(ctx, hold, g, info, p, since)
+		err := s.completeDependents(ctx, name, g, info, p, since, confirm)
 		if err != nil && !passes(err) && ctx.Err() == nil && !errors.Is(err, projection.ErrFenced) {
 			return true, fmt.Sprintf("batch %d is not in all of its tables: %v", p.Batch, err), nil
 		}
@@ -150,29 +161,49 @@ func (s *Service) settleGeneration(ctx context.Context, hold *projection.Hold, g
 
 // completeDependents makes what the dependents lack of a batch that the own table has:
 // the one who fed them may be about to, and that is waited for.
-func (s *Service) completeDependents(ctx context.Context, hold *projection.Hold, g *projection.Generation, own chstore.Info, p *projection.Pending, since time.Time) error {
-	def, err := s.keptDefinition(ctx, hold.Document().Name, g.Digest)
+func (s *Service) completeDependents(ctx context.Context, name string, g *projection.Generation, own chstore.Info, p *projection.Pending, since time.Time, confirm confirmation) error {
+	def, err := s.keptDefinition(ctx, name, g.Digest)
 	if err != nil || len(def.Dependents) == 0 {
 		return err
 	}
-	db := s.opts.ClickHouse.As(liveJob(hold.Document().Name))
+	db := s.opts.ClickHouse.As(liveJob(name))
 	list, err := findDependents(ctx, db, def, own.Table, own.Mark)
 	if err != nil {
 		return err
 	}
-	d := &derivation{dependents: list, p: p, confirm: hold.Renew}
-	for time.Since(since) < sureAfter {
+	d := &derivation{dependents: list, p: p, confirm: confirm, pace: &pace{}}
+	for {
 		if there, err := d.there(ctx); err != nil || there {
 			return err
 		}
-		if err := wait(ctx, awaitEvery); err != nil {
+		if over, err := comesNoMore(ctx, db, p, since); err != nil {
 			return err
+		} else if over {
+			break
 		}
 	}
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	return d.run(ctx)
+	return patiently(ctx, nil, func(ctx context.Context) error { return d.pace.refused(d.run(ctx)) })
+}
+
+// lets is how long a statement of a batch in flight may still run when its feeder has lost
+// its place, until it is killed.
+const lets = 30 * time.Second
+
+// comesNoMore waits a moment, and says whether it is sure by now that nothing of a batch
+// in flight comes any more by itself: its term is over, and none of its statements runs.
+func comesNoMore(ctx context.Context, db *chstore.Store, p *projection.Pending, since time.Time) (bool, error) {
+	if err := wait(ctx, awaitEvery); err != nil {
+		return false, err
+	}
+	over := time.Since(since) - sureAfter(p)
+	if over < 0 {
+		return false, nil
+	}
+	running, err := db.Running(ctx, fmt.Sprintf("chunk/%d", p.Batch))
+	return len(running) == 0 || over > lets, err //nolint:wrapcheck // it says what
 }
 
 // awaitEvery is how often a batch in flight is looked for.
@@ -180,8 +211,8 @@ const awaitEvery = 20 * time.Millisecond
 
 // await waits until a table has a batch, or until it is sure that it will not have it.
 // Where rows replace each other it is enough that some of it came: it is fed again.
-func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time, confirm func(context.Context) error) (presence, error) {
-	for time.Since(since) < sureAfter {
+func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.Info, p *projection.Pending, since time.Time, confirm confirmation) (presence, error) {
+	for {
 		there, err := seen(ctx, db, table.Table, table.Kind, p)
 		if err != nil || there == all {
 			return there, err
@@ -195,14 +226,16 @@ func (s *Service) await(ctx context.Context, db *chstore.Store, table chstore.In
 				break
 			}
 		}
-		if err := wait(ctx, awaitEvery); err != nil {
+		if over, err := comesNoMore(ctx, db, p, since); err != nil {
 			return none, err
+		} else if over {
+			break
 		}
 	}
 	if err := db.Kill(ctx, ""); err != nil {
 		return none, err //nolint:wrapcheck // it says what
 	}
-	return look(ctx, db, table.Table, table.Kind, p, confirm)
+	return look(ctx, db, table.Table, table.Kind, p, sureAfter(p)-sureMargin, confirm)
 }
 
 // handOver brings the shadow to where the live table is, exchanges them, and makes that
@@ -262,19 +295,33 @@ func (b *build) stillIntact(ctx context.Context) error {
 	return errors.Join(b.sealed(ctx, verifiedFile, false), b.intact(ctx))
 }
 
+// errBehind says that a shadow could not be brought to where the live table is in the
+// time for which that may stand still.
+var errBehind = errors.New("the new table was not brought to where the live one is in time")
+
+// The live table stands still for so long at first, and at most, while a shadow is brought
+// to where it is.
+const (
+	reachFirst = 10 * time.Second
+	reachMost  = 5 * time.Minute
+)
+
 func (b *build) handOverTo(ctx context.Context, f *feeder) error {
-	if err := b.drain(ctx, f, caughtUp); err != nil {
-		return err
+	for within := reachFirst; ; within = min(2*within, reachMost) {
+		if err := b.drain(ctx, f, caughtUp); err != nil {
+			return err
+		}
+		err := b.svc.seize(ctx, b.name(), b.job.ID, func(ctx context.Context, hold *seized) error { return b.swap(ctx, hold, f, within) })
+		if !errors.Is(err, errBehind) || errors.Is(err, projection.ErrFenced) || ctx.Err() != nil {
+			return err
+		}
+		// Its projector feeds it again, and the next try is given more time.
+		b.h.Log("warn", fmt.Sprintf("%v: it stood still for %v, and is fed again meanwhile", err, within))
 	}
-	hold, err := b.svc.seize(ctx, b.name(), b.job.ID)
-	if err != nil {
-		return err
-	}
-	return releaseAfter(ctx, hold.Hold, b.swap(ctx, hold, f))
 }
 
 // swap is the part of the hand-over in which nobody else feeds.
-func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
+func (b *build) swap(ctx context.Context, hold *seized, f *feeder, within time.Duration) error {
 	doc := hold.Document()
 	switch {
 	case doc.Live.Generation == b.cp.Generation: // it was swapped, and the answer was lost
@@ -284,7 +331,7 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder) error {
 		return remedy.Wrapf(fmt.Errorf("generation %d of %s became live while this rebuild ran, and it was made beside generation %d", doc.Live.Generation, b.name(), b.cp.Base),
 			"Cancel this rebuild, and create a new one if it is still needed.")
 	}
-	if err := b.reach(ctx, hold, f); err != nil {
+	if err := b.reach(ctx, hold, f, within); err != nil {
 		return err
 	}
 	if err := hold.Renew(ctx); err != nil {
@@ -336,38 +383,45 @@ func (b *build) exchange(ctx context.Context, hold *projection.Hold) error {
 }
 
 // reach feeds the shadow until it is at least where the live table is, in every
-// stream.
-func (b *build) reach(ctx context.Context, hold *seized, f *feeder) error {
+// stream. That takes so long at most, or is errBehind.
+func (b *build) reach(ctx context.Context, hold *seized, f *feeder, within time.Duration) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, within, errBehind)
+	defer cancel()
 	for {
-		if _, err := b.step(ctx, f); err != nil {
-			return err
+		if _, err := b.step(bounded, f); err != nil {
+			return behindOr(bounded, err)
 		}
-		if err := f.settle(ctx); err != nil {
-			return err
+		if err := f.settle(bounded); err != nil {
+			return behindOr(bounded, err)
 		}
-		behind := ""
-		f.follow(hold.Document().Live.Positions)
-		for stream, at := range hold.Document().Live.Positions {
-			if b.cp.Feed.Places[stream].Compare(at) < 0 {
-				behind = fmt.Sprintf("the live table is made of stream %q up to %s, and the new one up to %s", stream, showPlace(at), showPlace(b.cp.Feed.Places[stream]))
-				if !b.sub.def.Source.MatchesStream(stream) {
-					behind = ""
-					continue // the definition has it no more
-				}
-				break
-			}
-		}
+		behind := b.behind(f, hold.Document().Live.Positions)
 		b.holds(behind)
 		if behind == "" {
 			return nil
 		}
-		if err := hold.Renew(ctx); err != nil {
-			return err //nolint:wrapcheck // it names the projection
-		}
-		if err := wait(ctx, retryDelay); err != nil {
-			return err
+		if err := wait(bounded, retryDelay); err != nil {
+			return fmt.Errorf("%w: %s", err, behind)
 		}
 	}
+}
+
+// behindOr says of an error that came because time was up that it did.
+func behindOr(bounded context.Context, err error) error {
+	if cause := context.Cause(bounded); errors.Is(cause, errBehind) && !errors.Is(err, errBehind) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// behind says in which stream the shadow is not where the live table is; "": in none.
+func (b *build) behind(f *feeder, live map[string]place) string {
+	f.follow(live)
+	for stream, at := range live {
+		if b.cp.Feed.Places[stream].Compare(at) < 0 && b.sub.def.Source.MatchesStream(stream) { // else the definition has it no more
+			return fmt.Sprintf("the live table is made of stream %q up to %s, and the new one up to %s", stream, showPlace(at), showPlace(b.cp.Feed.Places[stream]))
+		}
+	}
+	return ""
 }
 
 // retire removes what was made for the load, and generations that were kept long enough.

@@ -32,8 +32,8 @@ func (l keptLedger) pending() *projection.Pending { return l.kept().Pending }
 
 func (l keptLedger) settle(done bool, _ map[string]uint64) { l.hold.SettleKept(l.generation, done) }
 
-func (l keptLedger) confirm(ctx context.Context) error {
-	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
+func (l keptLedger) confirm(ctx context.Context, within time.Duration) error {
+	return l.hold.ExtendKept(ctx, l.generation, within) //nolint:wrapcheck // it names the projection
 }
 
 func (l keptLedger) intend(ctx context.Context, p projection.Pending) error {
@@ -53,6 +53,7 @@ type keptFeed struct {
 	letters    *liveLetters
 	said       string
 	failed     time.Time
+	waited     time.Time // when it last had to wait
 	looked     time.Time
 }
 
@@ -134,6 +135,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	k.feeder = &feeder{
 		db: db, into: into.Table, kind: k.sub.kind, rows: rows, reader: reader, ledger: keptLedger{k.l.hold, k.generation},
 		aside: k.aside, waiting: k.waiting, mark: into.Mark, expires: k.sub.spec.TTL != "", dependents: deps, fed: fedBy(rows),
+		once: true,
 	}
 	return k.discover(ctx)
 }
@@ -170,7 +172,7 @@ func (k *keptFeed) fail(err error) {
 
 // step feeds one batch. The error is one that ends the feeding of the live table too.
 func (k *keptFeed) step(ctx context.Context) (events int, err error) {
-	if !k.ready() {
+	if !k.ready() || time.Since(k.waited) < retryMaxDelay {
 		return 0, nil
 	}
 	if time.Since(k.looked) >= k.l.p.opts.Discover {
@@ -187,6 +189,7 @@ func (k *keptFeed) step(ctx context.Context) (events int, err error) {
 	case ctx.Err() != nil || errors.Is(err, projection.ErrFenced):
 		return n, err
 	case waits(err):
+		k.waited = time.Now()
 		k.waiting(err.Error())
 	default:
 		k.fail(err)

@@ -184,8 +184,8 @@ func (p *Projector) feed(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
-	l := &liveFeed{p: p, name: name, hold: hold, kept: map[uint64]*keptFeed{}}
-	return releaseAfter(ctx, hold, l.run(ctx))
+	l := &liveFeed{p: p, name: name, hold: hold, since: time.Now(), kept: map[uint64]*keptFeed{}}
+	return p.svc.held(ctx, hold, l.run)
 }
 
 // liveFeed is the feeding of one live table, for as long as a hold lasts.
@@ -195,7 +195,7 @@ type liveFeed struct {
 	hold    *projection.Hold
 	feeder  *feeder
 	sub     *subject
-	renewed time.Time
+	since   time.Time // when it was taken
 	looked  time.Time
 	letters *liveLetters
 	said    string
@@ -211,8 +211,8 @@ func (l holdLedger) pending() *projection.Pending { return l.hold.Document().Pen
 
 func (l holdLedger) settle(done bool, _ map[string]uint64) { l.hold.Settle(done) }
 
-func (l holdLedger) confirm(ctx context.Context) error {
-	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
+func (l holdLedger) confirm(ctx context.Context, within time.Duration) error {
+	return l.hold.Extend(ctx, within) //nolint:wrapcheck // it names the projection
 }
 
 func (l holdLedger) intend(ctx context.Context, p projection.Pending) error {
@@ -226,7 +226,6 @@ func (l *liveFeed) run(ctx context.Context) error {
 		}
 		return err
 	}
-	l.renewed = time.Now()
 	err := l.keepFed(ctx)
 	if err == nil {
 		err = l.loop(ctx)
@@ -285,6 +284,9 @@ func (l *liveFeed) open(ctx context.Context) error {
 		return err
 	}
 	db := s.opts.ClickHouse.As(liveJob(l.name))
+	if err := l.unsent(ctx, doc); err != nil {
+		return err
+	}
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
@@ -305,7 +307,8 @@ func (l *liveFeed) open(ctx context.Context) error {
 		return err
 	}
 	if fold, ok := rows.(*foldRows); ok {
-		if err := l.warm(ctx, fold, doc.Live.Positions); err != nil {
+		none := func([]Letter) error { return nil }
+		if err := fold.warm(ctx, doc.Live.Positions, none, func(int) error { return ctx.Err() }); err != nil {
 			return errors.Join(err, fold.close())
 		}
 	}
@@ -321,17 +324,20 @@ func (l *liveFeed) open(ctx context.Context) error {
 	return l.discover(ctx)
 }
 
-// warm brings the states of a fold to where the table is, and stays the holder
-// meanwhile.
-func (l *liveFeed) warm(ctx context.Context, fold *foldRows, places map[string]place) error {
-	renewed := time.Now()
-	return fold.warm(ctx, places, func([]Letter) error { return nil }, func(int) error {
-		if time.Since(renewed) < l.p.svc.opts.TTL/3 {
-			return nil
+// unsent waits until nothing is sent any more of what the feeder before has announced. Who
+// has taken its place has seen nothing of it for the TTL, which is mostly enough.
+func (l *liveFeed) unsent(ctx context.Context, doc *projection.Document) error {
+	rest := func(p *projection.Pending) time.Duration {
+		if p == nil {
+			return 0
 		}
-		renewed = time.Now()
-		return l.hold.Renew(ctx)
-	})
+		return sureAfter(p) - l.p.svc.opts.TTL - time.Since(l.since)
+	}
+	most := rest(doc.Pending)
+	for i := range doc.Previous {
+		most = max(most, rest(doc.Previous[i].Pending))
+	}
+	return wait(ctx, most)
 }
 
 // discover follows streams that are new.
@@ -363,11 +369,7 @@ func (l *liveFeed) tidy(ctx context.Context) error {
 			l.p.svc.opts.Logger.Warn("old generations cannot be dropped", "projection", l.name, "error", err)
 		}
 	}
-	if time.Since(l.renewed) < l.p.svc.opts.TTL/3 {
-		return nil
-	}
-	l.renewed = time.Now()
-	return l.hold.Renew(ctx) //nolint:wrapcheck // it names the projection
+	return nil
 }
 
 // waiting logs why the table cannot be fed, when that changes.

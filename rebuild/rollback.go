@@ -29,13 +29,13 @@ func (s *Service) Rollback(ctx context.Context, name, by string) (*projection.Do
 // left, by its own definition. After an error it may be called again: it never goes back
 // twice. What cannot be wraps ErrInvalid, and a damaged generation projection.ErrDamaged.
 func (s *Service) RollbackTo(ctx context.Context, name string, opts RollbackOptions) (*projection.Document, error) {
-	hold, err := s.seize(ctx, name, fmt.Sprintf("rollback by %s", opts.By))
-	if err != nil {
-		return nil, err
-	}
-	err = s.rollBack(ctx, hold.Hold, opts)
-	doc := hold.Document()
-	return doc, releaseAfter(ctx, hold.Hold, err)
+	var doc *projection.Document
+	err := s.seize(ctx, name, fmt.Sprintf("rollback by %s", opts.By), func(ctx context.Context, hold *seized) error {
+		err := s.rollBack(ctx, hold.Hold, opts)
+		doc = hold.Document()
+		return err
+	})
+	return doc, err
 }
 
 func (s *Service) rollBack(ctx context.Context, hold *projection.Hold, opts RollbackOptions) error {

@@ -72,13 +72,17 @@ func (s *Service) exchangeAll(ctx context.Context, db *chstore.Store, hold *proj
 	return nil
 }
 
-// whileHeld does something that may take half as long as the hold lasts, and renews that
-// before.
+// exchangeWithin is how long one exchange may take: on a cluster all servers have to make
+// it.
+const exchangeWithin = 4 * time.Minute
+
+// whileHeld does something that may take so long, and makes sure of the hold before; to
+// stay the holder meanwhile is the caller's.
 func (s *Service) whileHeld(ctx context.Context, hold *projection.Hold, do func(context.Context) error) error {
 	if err := hold.Renew(ctx); err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
-	bounded, cancel := context.WithTimeout(ctx, s.opts.TTL/2)
+	bounded, cancel := context.WithTimeout(ctx, exchangeWithin)
 	defer cancel()
 	err := do(bounded)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {

@@ -495,15 +495,28 @@ func (k *kitchen) await(t *testing.T, id string, limit time.Duration, what strin
 	}
 }
 
-// built waits until a rebuild has succeeded.
+// built waits until a rebuild has succeeded, each of its phases for so long: a machine
+// that is busy takes long for all of them together, and must not for one.
 func (k *kitchen) built(t *testing.T, id string, limit time.Duration) *jobs.Job {
 	t.Helper()
-	return k.await(t, id, limit, "over", func(j *jobs.Job) bool {
-		if j.State.Ended() && j.State != jobs.Succeeded || j.State == jobs.Paused {
-			t.Fatalf("the rebuild did not succeed:\n%s", describe(j))
+	phase, waits := "", patient(limit)
+	for {
+		job, err := k.jobs.Get(t.Context(), id)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case job.State == jobs.Succeeded:
+			return job
+		case job.State.Ended() || job.State == jobs.Paused:
+			t.Fatalf("the rebuild did not succeed:\n%s", describe(job))
+		case waits.over():
+			t.Fatalf("after %v the rebuild is still in phase %s:\n%s", limit, phase, describe(job))
 		}
-		return j.State == jobs.Succeeded
-	})
+		if job.Progress.Phase != phase {
+			phase, waits = job.Progress.Phase, patient(limit)
+		}
+		pause(t, 20*time.Millisecond, nil)
+	}
 }
 
 // first builds projections for the first time.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Line stands before a server, and can hold back what a client says: as a slow network
@@ -15,6 +16,7 @@ type Line struct {
 
 	target string
 	hold   atomic.Pointer[hold]
+	slow   atomic.Pointer[func(said []byte) time.Duration]
 }
 
 type hold struct {
@@ -55,6 +57,9 @@ func (l *Line) Hold(from func(said []byte) bool) (held <-chan struct{}, release 
 	return h.held, func() { close(h.released) }
 }
 
+// Slow holds back what clients say, each piece for as long as delay says, from now on.
+func (l *Line) Slow(delay func(said []byte) time.Duration) { l.slow.Store(&delay) }
+
 func (l *Line) serve(client net.Conn) {
 	defer client.Close() //nolint:errcheck // it may have ended
 	server, err := (&net.Dialer{}).Dial("tcp", l.target)
@@ -72,6 +77,9 @@ func (l *Line) serve(client net.Conn) {
 		if h := l.hold.Load(); h != nil && h.from(buffer[:n]) && l.hold.CompareAndSwap(h, nil) {
 			close(h.held)
 			<-h.released
+		}
+		if slow := l.slow.Load(); slow != nil {
+			<-time.After((*slow)(buffer[:n]))
 		}
 		if _, writeErr := server.Write(buffer[:n]); err != nil || writeErr != nil {
 			return
