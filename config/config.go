@@ -6,7 +6,8 @@
 //
 // The struct below is the only list of keys. The tags of a field are its whole
 // documentation: `koanf` its name, `default` its default as text, `doc` what it
-// means, `enum` the values it may take, `min` the least number or size.
+// means, `enum` the values it may take, `min` the least number or size, `env` its
+// environment variable where that is not made of its name.
 package config
 
 import "github.com/reservoirhq/reservoir/event"
@@ -26,6 +27,7 @@ type Config struct {
 	Projections Projections `koanf:"projections" doc:"Which projections there are."`
 
 	Server Server `koanf:"server" doc:"The API and the web page, of reservoir serve."`
+	Client Client `koanf:"client" doc:"The server that the commands of jobs (reservoir replay, reservoir rebuild) go through, in place of the bucket."`
 
 	Log     Log     `koanf:"log" doc:"Logs, written to standard error."`
 	Metrics Metrics `koanf:"metrics" doc:"Prometheus metrics and health of a daemon."`

@@ -393,7 +393,7 @@ func TestEveryKeyFromEveryLayer(t *testing.T) {
 			value = k.Enum[0]
 		}
 		if special, ok := map[string]string{ // what is checked closer
-			"clickhouse.url": "http://b/p", "server.oidc.issuer": "https://x", "server.oidc.jwks": "https://x/keys",
+			"clickhouse.url": "http://b/p", "client.url": "http://b/p", "server.oidc.issuer": "https://x", "server.oidc.jwks": "https://x/keys",
 			"server.cors_origins": "https://a,http://b:1", "server.trusted_proxies": "10.0.0.0/8,::1/128",
 		}[k.Name]; ok {
 			value = special

@@ -25,13 +25,20 @@ type Key struct {
 	Min     string   // the least number, duration or size; empty: any
 	Doc     string   // what it means
 
+	env     string // its variable, where that has a name of its own
 	section string
 	index   []int // of the struct field
 	typ     reflect.Type
 }
 
-// Env gives the environment variable of the key.
-func (k Key) Env() string { return envName(k.Name) }
+// Env gives the environment variable of the key. One that has a name of its own can
+// be set by that of its key too.
+func (k Key) Env() string {
+	if k.env != "" {
+		return k.env
+	}
+	return envName(k.Name)
+}
 
 // Section gives the name of the struct that holds the key: redis.tls.
 func (k Key) Section() string { return k.section }
@@ -79,6 +86,7 @@ func walk(t reflect.Type, section string, index []int) iter.Seq[Key] {
 				Default: f.Tag.Get("default"),
 				Min:     f.Tag.Get("min"),
 				Doc:     f.Tag.Get("doc"),
+				env:     f.Tag.Get("env"),
 				index:   append(index[:len(index):len(index)], i),
 			}
 			if enum := f.Tag.Get("enum"); enum != "" {
@@ -151,7 +159,7 @@ func newSchema() *schema {
 	s := &schema{keys: Keys(), byName: map[string]Key{}, byEnv: map[string]Key{}, sections: map[string]bool{}}
 	for _, k := range s.keys {
 		s.byName[k.Name] = k
-		s.byEnv[k.Env()] = k
+		s.byEnv[k.Env()], s.byEnv[envName(k.Name)] = k, k
 	}
 	for _, k := range Sections() {
 		s.sections[k.Name] = true

@@ -223,6 +223,7 @@ func (l *Loaded) readSecrets() (problems []Problem) {
 		{"store.secret_key", &l.Store.SecretKey, l.Store.SecretKeyFile},
 		{"clickhouse.password", &l.ClickHouse.Password, l.ClickHouse.PasswordFile},
 		{"clickhouse.s3.secret_key", &l.ClickHouse.S3.SecretKey, l.ClickHouse.S3.SecretKeyFile},
+		{"client.token", &l.Client.Token, l.Client.TokenFile},
 	} {
 		if s.file == "" {
 			continue
@@ -254,9 +255,9 @@ func (l *Loaded) readSecrets() (problems []Problem) {
 func (l *Loaded) Redact(text string) string {
 	secrets := []string{
 		l.Redis.Password.text, l.Redis.SentinelPassword.text, l.Store.SecretKey.text,
-		l.ClickHouse.Password.text, l.ClickHouse.S3.SecretKey.text,
+		l.ClickHouse.Password.text, l.ClickHouse.S3.SecretKey.text, l.Client.Token.text,
 	}
-	for _, u := range []URL{l.Redis.URL, l.Store.URL, l.ClickHouse.URL} {
+	for _, u := range []URL{l.Redis.URL, l.Store.URL, l.ClickHouse.URL, l.Client.URL} {
 		text = replaceSecret(text, u.text, u.String())
 		from, to := u.password()
 		secrets = append(secrets, u.text[from:to])

@@ -62,7 +62,7 @@ func (c *Config) problems() []Problem {
 			bad("metrics.listen", c.Metrics.Listen, "is not an address", "want host:port, as :9090 or 127.0.0.1:9090")
 		}
 	}
-	return append(problems, c.Server.problems()...)
+	return append(append(problems, c.Server.problems()...), c.Client.problems()...)
 }
 
 // check holds a value against the enum and min tags.

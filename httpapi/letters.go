@@ -24,7 +24,7 @@ func (s *Server) ListDeadLetters(ctx context.Context, r api.ListDeadLettersReque
 	if err != nil {
 		return nil, err
 	}
-	var place letterPlace
+	place := letterPlace{After: r.Params.After}
 	if err := decodeCursor(r.Params.Cursor, &place); err != nil {
 		return nil, err
 	}

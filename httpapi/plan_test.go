@@ -46,6 +46,11 @@ func TestOneDeadLetter(t *testing.T) {
 	if len(list.DeadLetters) != 2 {
 		t.Fatalf("letters: %+v", list)
 	}
+	var behind api.DeadLetterList
+	w.want(http.StatusOK, "GET", at+"?after="+list.DeadLetters[0].Key, operator, "").decode(t, &behind)
+	if len(behind.DeadLetters) != 1 || behind.DeadLetters[0].Key != list.DeadLetters[1].Key {
+		t.Errorf("behind the first: %+v", behind)
+	}
 	var one api.DeadLetter
 	w.want(http.StatusOK, "GET", at+"/"+list.DeadLetters[1].Key, operator, "").decode(t, &one)
 	if jsonOf(t, one) != jsonOf(t, list.DeadLetters[1]) || one.Position == "" || len(one.Line) == 0 {

@@ -1247,6 +1247,9 @@ type CancelJobParams struct {
 
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
+	// After Key of a letter of a replay, behind which the list begins; a cursor wins over it.
+	After string `form:"after,omitempty" json:"after,omitempty,omitzero"`
+
 	// Limit Most that a page has.
 	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
