@@ -49,6 +49,7 @@ func (s *services) close() error {
 
 // servicesSpec says how services are used.
 type servicesSpec struct {
+	jobsOnly bool // nothing but the jobs
 	redis    bool // connect to the configured Redis
 	probe    bool // refuse a store whose conditional writes do not hold
 	here     bool // replays run in this process: files may be anywhere, and standard output is a sink
@@ -70,6 +71,9 @@ func (a *app) openServices(ctx context.Context, spec servicesSpec) (_ *services,
 	}
 	if s.jobs, s.objects, err = a.openJobs(ctx); err != nil {
 		return nil, err
+	}
+	if spec.jobsOnly {
+		return s, nil
 	}
 	if s.archive, err = archive.Open(ctx, s.objects, a.archiveOptions()); err != nil {
 		return nil, err
@@ -140,7 +144,7 @@ func (a *app) openJobs(ctx context.Context) (*jobs.Store, objectstore.Store, err
 	if err != nil {
 		return nil, nil, err
 	}
-	return jobs.NewStore(store, jobs.StoreOptions{KeepFailed: keepFailed(a.cfg.Jobs.KeepFailed), Logger: a.logger}), store, nil
+	return jobs.NewStore(store, jobs.StoreOptions{KeepFailed: keepFailed(a.cfg.Jobs.KeepFailed), KeepEnded: a.cfg.Jobs.KeepEnded.D(), Logger: a.logger}), store, nil
 }
 
 // keepFailed gives jobs.StoreOptions.KeepFailed, of which 0 is the default and not

@@ -135,6 +135,7 @@ type Jobs struct {
 	Poll        Duration `koanf:"poll" default:"2s" min:"10ms" doc:"How often a worker looks for jobs, and for what people asked of the ones it runs."`
 	LeaseTTL    Duration `koanf:"lease_ttl" default:"15s" min:"100ms" doc:"How long a job stays unchanged until another worker takes it over; its worker renews it three times as often. Less than 5s is not advised on S3, where a slow request or two would cost a worker its jobs."`
 	KeepFailed  Duration `koanf:"keep_failed" default:"30d" min:"0s" doc:"How long a failed job can be retried; then a worker cleans up after it and closes it. 0s is at once."`
+	KeepEnded   Duration `koanf:"keep_ended" default:"365d" min:"0s" doc:"How long a job that ended is kept, with its log, dead letters and idempotency key; then a worker deletes it. 0s is for ever."`
 }
 
 // Replay says what replays may do.

@@ -74,30 +74,6 @@ func (s *Store) move(ctx context.Context, j *Job) error {
 	return nil
 }
 
-// Prune deletes the closed jobs that were created before a time, with their
-// files, and the idempotency keys that were made before it. It returns how many
-// jobs it deleted.
-func (s *Store) Prune(ctx context.Context, before time.Time) (int, error) {
-	pruned := 0
-	for e, err := range s.endedEntries(ctx, &Query{Until: before}) {
-		if err == nil {
-			err = s.remove(ctx, filesDir+e.id+"/", func(objectstore.Info) bool { return true })
-		}
-		if err == nil {
-			err = s.objects.Delete(ctx, e.key)
-		}
-		if err != nil {
-			return pruned, fmt.Errorf("prune jobs: %w", err)
-		}
-		pruned++
-	}
-	old := func(info objectstore.Info) bool { return !info.ModTime.IsZero() && info.ModTime.Before(before) }
-	if err := s.remove(ctx, keysDir, old); err != nil {
-		return pruned, fmt.Errorf("prune keys of jobs: %w", err)
-	}
-	return pruned, nil
-}
-
 // remove deletes the objects below a prefix that are chosen.
 func (s *Store) remove(ctx context.Context, prefix string, chosen func(objectstore.Info) bool) error {
 	for info, err := range s.objects.List(ctx, prefix, objectstore.ListOptions{}) {

@@ -124,6 +124,9 @@ func NewRunner(store *Store, opts RunnerOptions) (*Runner, error) {
 func (r *Runner) Run(ctx context.Context) error {
 	s := newScanner(r)
 	defer s.sessions.Wait()
+	var pruning sync.WaitGroup
+	defer pruning.Wait()
+	pruning.Go(func() { r.prune(ctx) })
 	for {
 		if err := s.scan(ctx); err != nil && ctx.Err() == nil {
 			r.metrics.errors.Inc()

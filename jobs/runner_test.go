@@ -718,6 +718,21 @@ func TestKeepFailed(t *testing.T) {
 	})
 }
 
+// TestKeepEnded: a job is there for as long as was promised, and then no more.
+func TestKeepEnded(t *testing.T) {
+	onTime(t, func(t *testing.T, objects *memory, _ *jobs.Store) {
+		s := jobs.NewStore(objects, jobs.StoreOptions{KeepEnded: 48 * time.Hour})
+		start(t, newRunner(t, s, engine{}, jobs.RunnerOptions{Poll: time.Minute}))
+		j := create(t, s, jobs.New{})
+		pass(47 * time.Hour)
+		wantState(t, get(t, s, j.ID), jobs.Succeeded)
+		pass(3 * time.Hour)
+		if _, err := s.Get(t.Context(), j.ID); !errors.Is(err, jobs.ErrNotFound) {
+			t.Errorf("after 50 hours: %v", err)
+		}
+	})
+}
+
 func TestRunOne(t *testing.T) {
 	onTime(t, func(t *testing.T, _ *memory, s *jobs.Store) {
 		ctx := t.Context()

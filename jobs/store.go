@@ -18,7 +18,10 @@ type StoreOptions struct {
 	// KeepFailed is how long a failed job can be retried before a worker cleans up
 	// after it and closes it; default DefaultKeepFailed. Less than zero is at once.
 	KeepFailed time.Duration
-	Logger     *slog.Logger // default none
+	// KeepEnded is how long a closed job is kept, with its files; then a Runner deletes
+	// it. 0 is for ever.
+	KeepEnded time.Duration
+	Logger    *slog.Logger // default none
 }
 
 // Store keeps the documents of jobs on the object store, under "jobs/". It is

@@ -48,7 +48,7 @@ func TestKill9(t *testing.T) {
 // in turns.
 func TestKill9TwoArchivers(t *testing.T) {
 	t.Parallel()
-	const kills = 24
+	const kills = 52
 	seed := newSeed(t)
 	rng := newRand(seed, 1)
 	w, rec := newFileWorld(t, stack.RedisOptions{}), newRecord()

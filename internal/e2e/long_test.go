@@ -6,7 +6,7 @@ import (
 )
 
 // long is set by `make test-long`.
-var long = flag.Bool("long", false, "run the tests of rebuilds under kills and writes, which take minutes each")
+var long = flag.Bool("long", false, "run the tests that take minutes each, and the others in full")
 
 // takesLong leaves a test to `make test-long`.
 func takesLong(t *testing.T) {
