@@ -47,7 +47,7 @@ func (o *httpOptions) validate() (*url.URL, error) {
 	case err != nil: // its text would show the whole URL
 		return nil, errors.New("url is not a URL")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("url is %q: it must be http://host/path or https://host/path", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String())
+		return nil, fmt.Errorf("url is %q: it must be http://host/path or https://host/path", (&url.URL{Scheme: u.Scheme, Host: u.Host}).String())
 	case u.User != nil:
 		return nil, remedy.Wrap(errors.New("url holds a user or a password"),
 			"Take it out of the URL, and give the option headers.Authorization=${RESERVOIR_SINK_AUTHORIZATION}.")
@@ -123,7 +123,11 @@ func (k *httpKind) Parse(target string, options map[string]string) (json.RawMess
 // options reads and expands an Opening's options. missing is about a variable
 // that is not set here.
 func (k *httpKind) options(raw json.RawMessage) (o httpOptions, u *url.URL, missing, err error) {
-	if o, err = decodeOptions[httpOptions](k.Type(), raw); err == nil {
+	o, err = decodeOptions[httpOptions](k.Type(), raw)
+	if err == nil {
+		err = plainHost(o.URL)
+	}
+	if err == nil {
 		missing, err = o.expand(k.config.Environ)
 	}
 	if err == nil {
@@ -133,6 +137,22 @@ func (k *httpKind) options(raw json.RawMessage) (o httpOptions, u *url.URL, miss
 		return o, nil, nil, fmt.Errorf("sink %s: %w", k.Type(), err)
 	}
 	return o, u, missing, nil
+}
+
+// plainHost refuses secrets before the path of a URL: errors name the host, and whoever may
+// ask for an estimate would read them there.
+func plainHost(written string) error {
+	host := written
+	if scheme, rest, ok := strings.Cut(written, "://"); ok {
+		if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+			rest = rest[:end]
+		}
+		host = scheme + rest
+	}
+	if strings.Contains(host, "${") {
+		return remedy.Wrapf(errors.New("url has ${…} in its scheme or host"), "Write the host as it is; ${%s…} may stand in the path and the query.", SecretPrefix)
+	}
+	return nil
 }
 
 // expand puts secrets in place.
