@@ -9,6 +9,7 @@ BENCHCOUNT ?= 1
 FUZZTIME   ?= 30s
 DEMO_ARGS  ?=
 BENCH_ARGS ?=
+FUZZ_ARGS  ?=
 
 # What the build needs is in this checkout: no workspace of a folder above takes part.
 export GOWORK := off
@@ -38,13 +39,12 @@ test-short: ## Only the tests that need no server, in seconds
 	go test -short -timeout 5m ./...
 
 .PHONY: test-long
-test-long: tools ## Rebuilds under kills and writes, for an hour or so
+test-long: tools ## Kills, and rebuilds under writes, in full, for an hour or so
 	CGO_ENABLED=1 go test -race -timeout 90m ./rebuild ./internal/e2e -long
 
 .PHONY: screens
-screens: tools ## Every page in headless Chromium, wide and narrow, light and dark; pictures in build/screens
-	@scripts/install-tools.sh browser
-	go test ./httpapi/web -run TestScreens -screens
+screens: tools ## The page in headless Chromium, as a person uses it; pictures of every page, wide and narrow, light and dark, in build/screens
+	go test ./httpapi/web -run TestBrowser -screens -count 1 -v
 
 .PHONY: vet
 vet: ## go vet
@@ -93,8 +93,12 @@ bench-scale: tools ## A busy stream alone and among 10,000 quiet ones
 fuzz: ## Every fuzz target for FUZZTIME=30s each
 	@scripts/fuzz.sh $(FUZZTIME)
 
+.PHONY: fuzz-api
+fuzz-api: tools ## 20,000 requests to the API, made up from its document (FUZZ_ARGS="-seed 2")
+	go test ./httpapi -run TestMadeUpRequests -requests 20000 -timeout 2h -v $(FUZZ_ARGS)
+
 .PHONY: tools
-tools: ## Install the linter and the test servers, if missing
+tools: ## Install the linter, the test servers and the browser, if missing
 	@scripts/install-tools.sh test
 
 .PHONY: clean

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -9,19 +10,68 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/routers"
 
+	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/httpapi/token"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/rebuild"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
-// many is how many requests are made up; 0 is as many as take a few seconds.
-var many = flag.Int("requests", 0, "how many requests are made up")
+// many is how many requests are made up; `make fuzz-api` makes up more.
+var (
+	many = flag.Int("requests", 1500, "how many requests are made up")
+	seed = flag.Uint64("seed", 1, "of what is made up")
+)
 
 // maker makes requests up from the document: valid ones, nearly valid ones, nonsense.
 type maker struct {
 	*rand.Rand
 	t testing.TB
+	// known are values that are there, by the name of the parameter; IDs by what they are of.
+	known map[string][]any
+	kept  []string // jobs that are not forgotten
+	// bodies are some that do something, by operation.
+	bodies map[string][]string
+}
+
+// maxKnown bounds what is remembered of each kind: the jobs too, of which others are
+// cancelled.
+const maxKnown = 40
+
+func newMaker(t testing.TB, left traces, admin string) *maker {
+	m := &maker{Rand: rand.New(rand.NewPCG(*seed, 2)), t: t, known: map[string][]any{
+		"stream": {"shop:orders", "shop:payments", "other:logs", "shop:*"}, "projection": {"orders", "logs"}, "generation": {1, 2, 3, 4},
+		"aggregate": {"order/acme-1", "globex-2"}, "events": {"1760000001010-0", "1760000001000-0"}, "from": {"2025-01-01", "1760000001000"},
+		"to": {"now", "1760000009000-5"}, "type": {"Order*"}, "tenant": {"acme"}, "limit": {1, 7}, "Last-Event-ID": {"1/1760000001010-0", "1760000000000"},
+		"where": {"payload.total > 3", `tenant == "acme"`}, "state": {"paused", "succeeded"}, "kind": {"replay"}, "key": {left.letter},
+	}, bodies: map[string][]string{
+		"createReplay": {
+			`{"spec":{"streams":["shop:orders"],"limit":3,"sink":{"type":"redis","options":{"stream":"copy"}}}}`,
+			`{"paused":true,"spec":{"streams":["shop:*"],"from":"2025-01-01","filter":{"tenants":["acme"],"where":"payload.total > 3"},"sink":{"type":"redis","options":{"stream":"{stream}:replay"}}}}`,
+		},
+		"createRebuild":     {`{"spec":{"projection":"orders"}}`, `{"spec":{"projection":"logs","approval":"required"}}`, `{"paused":true,"spec":{"projection":"orders","scope":{"tenants":["acme"]}}}`},
+		"estimateReplay":    {`{"streams":["shop:*"],"filter":{"where":"payload.total > 3"}}`},
+		"estimateRebuild":   {`{"projection":"logs"}`, `{"projection":"orders","scope":{"tenants":["acme"]}}`},
+		"queryRows":         {`{}`, `{"columns":["order_id"],"order":[{"column":"total"}],"limit":2}`},
+		"retryDeadLetters":  {fmt.Sprintf(`{"keys":[%q]}`, left.letter), ``},
+		"purgeDeadLetters":  {`{"keys":["nothing"]}`},
+		"createSession":     {jsonOf(t, api.NewSession{Token: admin})},
+		"createToken":       {`{"name":"x","role":"viewer","tenants":["acme"]}`},
+		"approveProjection": {``}, "rollbackProjection": {``},
+	}}
+	for _, id := range left.jobs {
+		m.known["jobs"] = append(m.known["jobs"], id)
+	}
+	m.kept = left.jobs
+	for _, id := range left.tokens {
+		m.known["tokens"] = append(m.known["tokens"], id)
+	}
+	return m
 }
 
 // junk is a value that somebody might send.
@@ -67,12 +117,31 @@ func (m *maker) mutate(v any) any {
 	}
 }
 
-func (m *maker) request(path string, op *openapi3.Operation) (target, body string, headers []string) {
+// value makes a parameter up.
+func (m *maker) value(route *routers.Route, p *openapi3.Parameter) any {
+	name := p.Name
+	if name == "id" { // of what the segment before says
+		before, _, _ := strings.Cut(route.Path, "/{id}")
+		name = before[strings.LastIndexByte(before, '/')+1:]
+	}
+	known := m.known[name]
+	switch n := m.IntN(8); {
+	case n < 5 && len(known) > 0:
+		return known[m.IntN(len(known))]
+	case n < 7:
+		return p.Example
+	default:
+		return m.junk()
+	}
+}
+
+func (m *maker) request(route *routers.Route) (target, body string, headers []string) {
+	op, path := route.Operation, route.Path
 	query := url.Values{}
 	for _, p := range op.Parameters {
-		value := p.Value.Example
-		if m.IntN(3) == 0 {
-			value = m.junk()
+		value := m.value(route, p.Value)
+		if list, ok := value.([]any); ok && len(list) > 0 {
+			value = list[0]
 		}
 		switch text := fmt.Sprint(value); p.Value.In {
 		case openapi3.ParameterInPath:
@@ -81,15 +150,11 @@ func (m *maker) request(path string, op *openapi3.Operation) (target, body strin
 			}
 			path = strings.ReplaceAll(path, "{"+p.Value.Name+"}", url.PathEscape(text))
 		case openapi3.ParameterInQuery:
-			if m.IntN(3) > 0 {
-				break
-			}
-			query.Set(p.Value.Name, text)
-			if list, ok := value.([]any); ok && len(list) > 0 {
-				query.Set(p.Value.Name, fmt.Sprint(list[0]))
+			if m.IntN(4) == 0 {
+				query.Set(p.Value.Name, text)
 			}
 		case openapi3.ParameterInHeader:
-			if m.IntN(2) == 0 && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			if m.IntN(3) == 0 && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 				headers = append(headers, p.Value.Name, text)
 			}
 		}
@@ -98,55 +163,123 @@ func (m *maker) request(path string, op *openapi3.Operation) (target, body strin
 		path += "?" + query.Encode()
 	}
 	if op.RequestBody != nil && m.IntN(10) > 0 {
-		value := op.RequestBody.Value.Content.Get("application/json").Example
-		if m.IntN(4) > 0 {
-			value = m.mutate(value)
-		}
-		body = jsonOf(m.t, value)
-		if m.IntN(20) == 0 {
-			body = body[:len(body)/2]
-		}
+		body = m.body(op)
 	}
 	return path, body, headers
+}
+
+func (m *maker) body(op *openapi3.Operation) string {
+	value := op.RequestBody.Value.Content.Get("application/json").Example
+	if known := m.bodies[op.OperationID]; len(known) > 0 && m.IntN(3) > 0 {
+		text := known[m.IntN(len(known))]
+		if text == "" {
+			return ""
+		}
+		decodeJSON(m.t, text, &value)
+	}
+	if m.IntN(2) == 0 {
+		value = m.mutate(value)
+	}
+	body := jsonOf(m.t, value)
+	if m.IntN(20) == 0 {
+		body = body[:len(body)/2]
+	}
+	return body
+}
+
+// learn remembers what an answer says is there, and gives a job that is one too many.
+func (m *maker) learn(a *answer) (tooMany string) {
+	if a.StatusCode/100 != 2 || !strings.HasPrefix(a.Header.Get("Content-Type"), "application/json") {
+		return ""
+	}
+	var said struct {
+		Next  string
+		Token struct{ ID string }
+	}
+	a.decode(m.t, &said)
+	remember := func(name, value string) (forgotten string) {
+		if value == "" {
+			return ""
+		}
+		if list := m.known[name]; len(list) >= maxKnown {
+			i := len(m.kept) + m.IntN(len(list)-len(m.kept))
+			forgotten = fmt.Sprint(list[i])
+			list[i] = value
+			return forgotten
+		}
+		m.known[name] = append(m.known[name], value)
+		return ""
+	}
+	remember("cursor", said.Next)
+	remember("tokens", said.Token.ID)
+	remember("If-Match", a.Header.Get("ETag"))
+	remember("If-None-Match", a.Header.Get("ETag"))
+	if id, ok := strings.CutPrefix(a.Header.Get("Location"), "/v1/jobs/"); ok {
+		return remember("jobs", id)
+	}
+	return ""
+}
+
+// works runs jobs until the test ends, as a worker does.
+func (w *world) works() {
+	w.t.Helper()
+	runner, err := jobs.NewRunner(w.jobs, jobs.RunnerOptions{
+		Engines:     map[string]jobs.Engine{replay.Kind: w.opts.Replays.Engine(), rebuild.Kind: w.opts.Rebuilds.Engine()},
+		Concurrency: 1, Poll: 250 * time.Millisecond, LeaseTTL: time.Minute,
+	})
+	w.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- runner.Run(ctx) }()
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("worker: %v", err)
+		}
+	})
 }
 
 // Whatever is sent, the answer is as the document says, and nothing goes wrong here.
 func TestMadeUpRequests(t *testing.T) {
 	w := newWorld(t, withClickHouse)
 	admin := w.as(token.Admin)
-	m := &maker{rand.New(rand.NewPCG(1, 2)), t}
-	var ids []string
-	byID := map[string]request{}
-	for _, r := range w.requests() {
-		if !r.isStream() {
-			ids = append(ids, r.id)
-			byID[r.id] = r
+	m := newMaker(t, w.tour(), admin)
+	w.works()
+	slices.SortFunc(w.ops, func(a, b *routers.Route) int {
+		return strings.Compare(a.Operation.OperationID, b.Operation.OperationID)
+	})
+	w.answered.byID = nil
+	for range *many {
+		route := w.ops[m.IntN(len(w.ops))]
+		target, body, headers := m.request(route)
+		r := request{id: route.Operation.OperationID, method: route.Method, path: target, body: body}
+		var a *answer
+		if r.isStream() {
+			a = w.begin(r, admin, headers...)
+		} else {
+			a = w.call(r.method, target, admin, body, headers...)
+		}
+		if a.StatusCode >= http.StatusInternalServerError {
+			t.Errorf("%s %s %v %s: %d: %s\n%s", r.method, target, headers, body, a.StatusCode, a.body, w.logged(a.Header.Get("X-Request-ID")))
+		}
+		if id := m.learn(a); id != "" {
+			w.call("POST", "/v1/jobs/"+id+"/cancel", admin, "")
 		}
 	}
-	count := 1500
-	if *many > 0 {
-		count = *many
-	}
-	for range count {
-		r := byID[ids[m.IntN(len(ids))]]
-		item := w.doc.Paths.Find(w.paths()[r.id])
-		target, body, headers := m.request(w.paths()[r.id], item.GetOperation(r.method))
-		a := w.call(r.method, target, admin, body, headers...)
-		if a.StatusCode >= http.StatusInternalServerError {
-			t.Errorf("%s %s %v %s: %d: %s", r.method, target, headers, body, a.StatusCode, a.body)
+	w.answered.log(t)
+	for _, route := range w.ops { // with fewer, chance may leave some out
+		if id := route.Operation.OperationID; *many >= 10_000 && !w.answered.some(id, 2) {
+			t.Errorf("%s was never answered with success", id)
 		}
 	}
 }
 
-// paths are the paths of the document by operation.
-func (w *world) paths() map[string]string {
-	if w.byID == nil {
-		w.byID = map[string]string{}
-		for path, item := range w.doc.Paths.Map() {
-			for _, op := range item.Operations() {
-				w.byID[op.OperationID] = path
-			}
+// logged gives what the log says of a request.
+func (w *world) logged(id string) string {
+	for line := range strings.Lines(w.logs.String()) {
+		if strings.Contains(line, id) {
+			return line
 		}
 	}
-	return w.byID
+	return ""
 }

@@ -35,6 +35,9 @@ func (w *world) watch(ctx context.Context, path, bearer, last string) (<-chan me
 	if err != nil {
 		return nil, err
 	}
+	if route, _ := w.route(r); route != nil {
+		w.answered.add(route.Operation.OperationID, response.StatusCode)
+	}
 	messages := make(chan message, 100)
 	go func() {
 		defer close(messages)

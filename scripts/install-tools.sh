@@ -3,13 +3,13 @@
 # (which git ignores) and, for Debian packages, into the system. Does nothing, and says
 # nothing, for what is already there.
 #
-#   scripts/install-tools.sh [demo|clickhouse|lint|test|browser]
+#   scripts/install-tools.sh [demo|clickhouse|lint|browser|test]
 #
 #   demo         redis-server, an S3 server (versitygw) and, where npm is, the ClickHouse engine
 #   clickhouse   the ClickHouse engine
 #   lint         golangci-lint
-#   test         all of these, jq, zstd, PostgreSQL, MariaDB, DuckDB and the ClickHouse engine (default)
 #   browser      Chromium
+#   test         all of these, curl, jq, zstd, PostgreSQL, MariaDB, DuckDB, axe-core and the ClickHouse engine (default)
 set -euo pipefail
 
 versitygw_version=v1.8.0
@@ -78,6 +78,15 @@ databases() {
   if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
 }
 
+# The page is tested in it.
+browser() {
+  local name
+  for name in chromium chromium-browser google-chrome; do
+    if have "$name"; then return; fi
+  done
+  [ -n "${RESERVOIR_TOOL_CHROMIUM:-}" ] || apt_install chromium
+}
+
 # Go programs
 
 # go_tool NAME PACKAGE VERSION: built by this Go, or one of the same minor version.
@@ -90,7 +99,7 @@ go_tool() {
   (cd / && GOBIN="$cache/bin" GOFLAGS='' CGO_ENABLED=0 go install -trimpath -ldflags='-s -w' "$package@$version")
 }
 
-# Independent readers of the archive
+# Independent readers of the archive, and a judge of the page
 
 # Exact versions and their checksums are in scripts/node/package-lock.json. `npm ci`
 # would insist on an entry for every platform; `npm install` checks those it uses.
@@ -98,7 +107,7 @@ node_packages() {
   local lock=scripts/node/package-lock.json
   if cmp -s "$lock" "$cache/node/installed.json"; then return; fi
   if ! have node || ! have npm; then die "needs Node.js 18 or later with npm (Debian: apt install nodejs npm)"; fi
-  say "installing DuckDB and the ClickHouse engine by npm (once; 600 MB)"
+  say "installing DuckDB, axe-core and the ClickHouse engine by npm (once; 600 MB)"
   mkdir -p "$cache/node"
   cp scripts/node/package.json "$lock" "$cache/node/"
   npm --prefix "$cache/node" install --ignore-scripts --no-audit --no-fund --loglevel=error >&2
@@ -138,7 +147,7 @@ case ${1:-test} in
     ;;
   clickhouse) node_packages; chengine ;;
   lint) linter ;;
-  test) packages redis-server jq zstd; databases; s3_server; linter; node_packages; chengine ;;
-  browser) have chromium || have chromium-browser || have google-chrome || apt_install chromium ;;
-  *) die "unknown set of tools '$1': demo, clickhouse, lint, test or browser" ;;
+  test) packages redis-server curl jq zstd; databases; browser; s3_server; linter; node_packages; chengine ;;
+  browser) browser ;;
+  *) die "unknown set of tools '$1': demo, clickhouse, lint, browser or test" ;;
 esac

@@ -8,18 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/reservoirhq/reservoir/internal/stack"
-	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 )
 
 // outside is a caller who knows nothing but the address of a server and a token.
@@ -87,6 +80,7 @@ type calledJob struct {
 		Phase          string
 		Done, Selected uint64
 	}
+	Lease     struct{ Worker string }
 	LastError *struct{ Message string } `json:"last_error"`
 }
 
@@ -142,39 +136,11 @@ func every(t *testing.T, what string, done func() bool) {
 func TestServe(t *testing.T) {
 	t.Parallel()
 	const count = 1000
-	users := filepath.Join(t.TempDir(), "users.xml")
-	definitions := t.TempDir()
-	for file, text := range map[string]string{users: someUsers, filepath.Join(definitions, "orders.yaml"): kitchenTables["orders"] + "approval: required\n"} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w := newS3World(t, stack.RedisOptions{})
-	ch := stacktest.ClickHouse(t, stack.ClickHouseOptions{Config: "<users_config>" + users + "</users_config>", Relay: true})
-	env := w.with(busyEnv, []string{"RESERVOIR_CLICKHOUSE_URL=" + ch.URL(), "RESERVOIR_PROJECTIONS_DIR=" + definitions, "RESERVOIR_JOBS_POLL=100ms", "RESERVOIR_SERVER_LISTEN=127.0.0.1:0"})
-	options, err := redis.ParseURL(w.redis.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw := redis.NewClient(options)
-	defer raw.Close()
-	pipe := raw.Pipeline()
-	for n := range count {
-		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "lane:a", Values: []any{"event_id", fmt.Sprint("e", n), "type", "Sold", "tenant", "acme", "aggregate_type", "order", "aggregate_id", fmt.Sprint("o-", n%40), "payload", fmt.Sprintf(`{"n":%d}`, n+1)}})
-	}
-	if _, err := pipe.Exec(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-
-	server := start(t, env, "serve", "--archive", "--project")
+	w := newServeWorld(t, count)
+	server := start(t, w.env, "serve", "--archive", "--project")
 	o := newOutside(t, server)
-	o.letIn(env, server)
-	var stream struct{ Totals struct{ Events uint64 } }
-	every(t, "for the archive", func() bool {
-		response := o.send(t.Context(), "GET", "/v1/streams/lane%3Aa", "")
-		defer response.Body.Close()
-		return json.NewDecoder(response.Body).Decode(&stream) == nil && stream.Totals.Events == count
-	})
+	o.letIn(w.env, server)
+	o.archived(count)
 
 	// A replay, created once however often it is asked for.
 	const copied = `{"reason":"a copy","spec":{"streams":["lane:a"],"sink":{"type":"redis","options":{"stream":"copy"}}}}`
@@ -185,7 +151,7 @@ func TestServe(t *testing.T) {
 	if j, _ := o.follow(replayed.ID, hasEnded); j.State != "succeeded" || j.Progress.Selected != count {
 		t.Errorf("the replay: %+v", j)
 	}
-	if n := raw.XLen(t.Context(), "copy").Val(); n != count {
+	if n := w.raw.XLen(t.Context(), "copy").Val(); n != count {
 		t.Errorf("%d events were copied, want %d", n, count)
 	}
 
@@ -198,12 +164,12 @@ func TestServe(t *testing.T) {
 	if j, _ := o.follow(rebuilt.ID, hasEnded); j.State != "succeeded" {
 		t.Fatalf("the rebuild: %+v", j)
 	}
-	reader := &outside{t: t, url: ch.HTTPURL()}
+	reader := &outside{t: t, url: w.ch.HTTPURL()}
 	if got := reader.want(200, "GET", "/?user=reader&query="+url.QueryEscape("SELECT count(), max(n) FROM orders FINAL"), ""); strings.TrimSpace(got) != fmt.Sprintf("40\t%d", count) {
 		t.Errorf("an analyst reads %q", got)
 	}
 
-	o.handedBack(env, server)
+	o.handedBack(w.env, server)
 }
 
 // letIn makes tokens at the command line, and takes one.
