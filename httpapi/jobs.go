@@ -16,8 +16,10 @@ import (
 	"github.com/reservoirhq/reservoir/replay"
 )
 
-// viewJob is a job for callers: without what is the engine's and the store's own.
-func viewJob(j *jobs.Job) api.Job {
+// viewJob is a job for callers: without what is the engine's and the store's own, and
+// narrowed to the caller's tenants.
+func (s scope) viewJob(j *jobs.Job) api.Job {
+	j = s.narrowJob(j)
 	if j.Damaged != nil {
 		return api.Job{ID: j.ID, Damaged: j.Damaged.Error()}
 	}
@@ -53,21 +55,31 @@ func ifMatch(header string) (string, error) {
 
 // jobAnswer answers with a job, and which revision it is.
 type jobAnswer struct {
-	job    *jobs.Job
+	view   api.Job
+	etag   string
 	status int
+}
+
+// answerJob is the answer with a job for the caller.
+func answerJob(ctx context.Context, j *jobs.Job, status int) jobAnswer {
+	a := jobAnswer{view: who(ctx).viewJob(j), status: status}
+	if j.ETag != "" {
+		a.etag = jobETag(j)
+	}
+	return a
 }
 
 func (a jobAnswer) write(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
-	if a.job.ETag != "" {
-		h.Set("ETag", jobETag(a.job))
+	if a.etag != "" {
+		h.Set("ETag", a.etag)
 	}
 	if a.status == http.StatusCreated {
-		h.Set("Location", "/v1/jobs/"+a.job.ID)
+		h.Set("Location", "/v1/jobs/"+a.view.ID)
 	}
 	w.WriteHeader(a.status)
-	return json.NewEncoder(w).Encode(viewJob(a.job))
+	return json.NewEncoder(w).Encode(a.view)
 }
 
 // VisitGetJobResponse implements api.GetJobResponseObject.
@@ -166,11 +178,13 @@ func (s *Server) seesRebuild(sc scope, j *jobs.Job) bool {
 }
 
 // idempotencyKey makes keys of different callers different ones.
-func idempotencyKey(ctx context.Context, key string) string {
+func idempotencyKey(ctx context.Context, key string) string { return who(ctx).key(key) }
+
+func (p *principal) key(key string) string {
 	if key == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(who(ctx).id + "\x00" + key))
+	sum := sha256.Sum256([]byte(p.id + "\x00" + key))
 	return "api-" + hex.EncodeToString(sum[:])
 }
 
@@ -183,7 +197,7 @@ func (s *Server) GetJob(ctx context.Context, r api.GetJobRequestObject) (api.Get
 	if r.Params.IfNoneMatch != "" && r.Params.IfNoneMatch == jobETag(j) {
 		return api.GetJob304Response{}, nil
 	}
-	return jobAnswer{j, http.StatusOK}, nil
+	return answerJob(ctx, j, http.StatusOK), nil
 }
 
 // jobPlace is a place in the list of jobs.
@@ -225,7 +239,7 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 			}
 			break
 		}
-		list.Jobs = append(list.Jobs, viewJob(j))
+		list.Jobs = append(list.Jobs, who(ctx).viewJob(j))
 	}
 	return api.ListJobs200JSONResponse(list), nil
 }
@@ -250,7 +264,10 @@ func (s *Server) change(ctx context.Context, do change, id, match string, body *
 	if errors.Is(err, jobs.ErrChanged) {
 		return jobAnswer{}, &problemError{kind: changed, detail: err.Error(), remedy: "Get the job again and send its ETag", err: err}
 	}
-	return jobAnswer{j, http.StatusOK}, err
+	if err != nil {
+		return jobAnswer{}, err
+	}
+	return answerJob(ctx, j, http.StatusOK), nil
 }
 
 // PauseJob implements api.StrictServerInterface.
@@ -283,5 +300,5 @@ func (s *Server) ApproveJob(ctx context.Context, r api.ApproveJobRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	return jobAnswer{j, http.StatusOK}, nil
+	return answerJob(ctx, j, http.StatusOK), nil
 }

@@ -82,10 +82,9 @@ func (s *Server) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequestOb
 	return api.GetDeadLetter200JSONResponse(viewLetter(l)), nil
 }
 
-// rebuildLetters leaves them out for callers who are restricted to tenants: a letter
-// does not say whose event it is.
+// rebuildLetters leaves those out that are not the caller's.
 func (s *Server) rebuildLetters(ctx context.Context, j *jobs.Job, place letterPlace, limit int, list *api.DeadLetterList) error {
-	if s.opts.Rebuilds == nil || who(ctx).byTenant() {
+	if s.opts.Rebuilds == nil {
 		return nil
 	}
 	n := 0
@@ -93,7 +92,7 @@ func (s *Server) rebuildLetters(ctx context.Context, j *jobs.Job, place letterPl
 		if err != nil {
 			return err
 		}
-		if n++; n <= place.Skip {
+		if n++; n <= place.Skip || !who(ctx).letter(l) {
 			continue
 		}
 		if len(list.DeadLetters) == limit {
@@ -136,7 +135,7 @@ func (s *Server) RetryDeadLetters(ctx context.Context, r api.RetryDeadLettersReq
 		return nil, err
 	}
 	about(ctx, j.ID)
-	return jobAnswer{j, http.StatusCreated}, nil
+	return answerJob(ctx, j, http.StatusCreated), nil
 }
 
 // PurgeDeadLetters implements api.StrictServerInterface.

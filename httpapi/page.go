@@ -16,6 +16,7 @@ import (
 	"github.com/reservoirhq/reservoir/httpapi/audit"
 	"github.com/reservoirhq/reservoir/httpapi/web"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 // Mount answers with page whatever is not the API's. It is called at most once, before
@@ -77,16 +78,23 @@ func (s *Server) answerPage(c echo.Context, pages echo.HandlerFunc) error {
 // Trail returns the audit trail.
 func (s *Server) Trail() *audit.Trail { return s.trail }
 
-// Watch gives a job as it is, and then as it changes, until it has ended. Any number of
-// watchers of a job share one reader of its document.
+// Watch gives a job as it is, and then as it changes, and again while it does not, every few
+// seconds, until it has ended. Any number of watchers of a job share one reader of its document.
 func (s *Server) Watch(ctx context.Context, id string) iter.Seq2[*jobs.Job, error] {
 	return func(yield func(*jobs.Job, error) bool) {
 		t, leave := s.hub.join(ctx, id)
 		defer leave()
+		beat := time.NewTicker(sseBeat / 2)
+		defer beat.Stop()
+		var last *jobs.Job
 		for seq := uint64(0); ; {
 			list, now, changed, _, failed := t.since(seq)
 			seq = now
+			if len(list) == 0 && last != nil {
+				list = []*jobs.Job{last}
+			}
 			for _, j := range list {
+				last = j
 				if !yield(j, nil) || j.State.Ended() {
 					return
 				}
@@ -100,6 +108,7 @@ func (s *Server) Watch(ctx context.Context, id string) iter.Seq2[*jobs.Job, erro
 				yield(nil, context.Cause(ctx))
 				return
 			case <-changed:
+			case <-beat.C:
 			}
 		}
 	}
@@ -196,7 +205,7 @@ func (g pageGate) Change(r *http.Request, id string, change func(context.Context
 // Problem implements web.Gate.
 func (g pageGate) Problem(err error) web.Problem {
 	p := g.classify(err)
-	out := web.Problem{Status: p.status, Title: p.title, Detail: g.opts.Redact(p.detail), Remedy: g.opts.Redact(p.remedy)}
+	out := web.Problem{Status: p.status, Title: p.title, Detail: g.opts.Redact(p.detail), Remedy: g.opts.Redact(p.remedy), RetryAfter: p.retryAfter}
 	for _, f := range p.fields {
 		out.Fields = append(out.Fields, web.FieldProblem{Field: f.Field, Message: g.opts.Redact(f.Message), Remedy: g.opts.Redact(f.Remedy)})
 	}
@@ -257,3 +266,16 @@ func (c *pageCaller) Narrow(tenants []string) ([]string, error) {
 func (c *pageCaller) Job(ctx context.Context, job *jobs.Job) (bool, error) {
 	return c.server.sees(ctx, c.who.scope, job)
 }
+
+// View implements web.Caller.
+func (c *pageCaller) View(job *jobs.Job) *jobs.Job { return c.who.narrowJob(job) }
+
+// Hide implements web.Caller.
+func (c *pageCaller) Hide(estimate *replay.Estimate) {
+	if c.who.byTenant() {
+		hideOthers(estimate)
+	}
+}
+
+// Key implements web.Caller.
+func (c *pageCaller) Key(key string) string { return c.who.key(key) }

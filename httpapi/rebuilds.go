@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/chstore"
-	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -37,53 +35,35 @@ func (s *Server) CreateRebuild(ctx context.Context, r api.CreateRebuildRequestOb
 		return nil, err
 	}
 	about(ctx, j.ID)
-	return jobAnswer{j, http.StatusCreated}, nil
+	return answerJob(ctx, j, http.StatusCreated), nil
 }
 
 // EstimateRebuild implements api.StrictServerInterface.
 func (s *Server) EstimateRebuild(ctx context.Context, r api.EstimateRebuildRequestObject) (api.EstimateRebuildResponseObject, error) {
-	d, err := s.definition(ctx, r.Body.Projection)
+	if _, err := s.definition(ctx, r.Body.Projection); err != nil {
+		return nil, err
+	}
+	e, err := s.opts.Rebuilds.Estimate(ctx, *r.Body, who(ctx).stream)
 	if err != nil {
 		return nil, err
 	}
-	filter := d.Source.Filter()
-	filter.Tenants, filter.Aggregates = r.Body.Scope.Tenants, r.Body.Scope.Aggregates
-	var m *event.Matcher
-	if !filter.IsZero() {
-		if m, err = filter.Compile(); err != nil {
-			return nil, &problemError{kind: invalidSpec, detail: err.Error(), err: err, remedy: s.remedy(err)}
-		}
-	}
-	names, err := s.streamNames(ctx, nil, d.Source.Streams)
-	if err != nil {
-		return nil, err
-	}
-	est := api.RebuildEstimate{Projection: d.Name, Exact: true, Streams: []api.RebuildStreamEstimate{}, Approval: api.RebuildEstimateApproval(cmp.Or(r.Body.Approval, d.Approval))}
-	for _, stream := range names {
-		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: stream, Filter: m, Format: r.Body.Format})
-		if err != nil {
-			return nil, err
-		}
-		t := plan.Totals
-		est.Streams = append(est.Streams, api.RebuildStreamEstimate{
+	view := func(stream string, t archive.PlanTotals) api.RebuildStreamEstimate {
+		return api.RebuildStreamEstimate{
 			Stream: stream, Events: int64(t.Events), Exact: t.Exact, Segments: int64(t.Segments), Bytes: t.Bytes, Gaps: int64(t.Gaps), Lost: int64(t.Lost),
-		})
-		est.Events += int64(t.Events)
-		est.Segments += int64(t.Segments)
-		est.Bytes += t.Bytes
-		est.Gaps += int64(t.Gaps)
-		est.Lost += int64(t.Lost)
-		est.Exact = est.Exact && t.Exact
+		}
 	}
-	doc, err := s.projectionDocument(ctx, d.Name)
-	if err == nil && doc != nil && doc.Live.Generation > 0 {
-		var rows uint64
-		est.Generation = int64(doc.Live.Generation)
-		rows, err = s.opts.ClickHouse.Rows(ctx, s.opts.ClickHouse.Table(d.Table.Name))
-		n := int64(rows)
-		est.Rows = &n
+	all := view("", e.Totals)
+	est := api.RebuildEstimate{
+		Projection: e.Definition.Name, Approval: api.RebuildEstimateApproval(e.Approval), Generation: int64(e.Live), Streams: []api.RebuildStreamEstimate{},
+		Events: all.Events, Exact: all.Exact, Segments: all.Segments, Bytes: all.Bytes, Gaps: all.Gaps, Lost: all.Lost,
 	}
-	return api.EstimateRebuild200JSONResponse(est), err
+	for _, stream := range e.Streams {
+		est.Streams = append(est.Streams, view(stream.Name, stream.PlanTotals))
+	}
+	if rows := int64(e.Rows); e.Live > 0 {
+		est.Rows = &rows
+	}
+	return api.EstimateRebuild200JSONResponse(est), nil
 }
 
 // GetVerification implements api.StrictServerInterface.
@@ -170,7 +150,10 @@ func (s *Server) ApproveProjection(ctx context.Context, r api.ApproveProjectionR
 	}
 	about(ctx, j.ID)
 	j, err = rebuild.Approve(ctx, s.opts.Jobs, j.ID, who(ctx).name)
-	return jobAnswer{j, http.StatusOK}, err
+	if err != nil {
+		return nil, err
+	}
+	return answerJob(ctx, j, http.StatusOK), nil
 }
 
 // rawRows makes sure that rows are rows in JSON too.

@@ -35,7 +35,7 @@ func (s *Server) CreateReplay(ctx context.Context, r api.CreateReplayRequestObje
 		return nil, err
 	}
 	about(ctx, j.ID)
-	return jobAnswer{j, http.StatusCreated}, nil
+	return answerJob(ctx, j, http.StatusCreated), nil
 }
 
 // EstimateReplay implements api.StrictServerInterface.

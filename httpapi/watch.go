@@ -25,7 +25,7 @@ func (s *Server) WatchJob(ctx context.Context, r api.WatchJobRequestObject) (api
 		defer leave()
 		return follow(ctx, out, t, 0, func(j *jobs.Job) (ended bool, err error) {
 			if j.Nonce != r.Params.LastEventID {
-				err = out.send(j.Nonce, "job", viewJob(j))
+				err = out.send(j.Nonce, "job", who(ctx).viewJob(j))
 			}
 			return j.State.Ended(), err
 		})
@@ -51,7 +51,7 @@ func (s *Server) WatchJobs(ctx context.Context, r api.WatchJobsRequestObject) (a
 			if err != nil || !seen {
 				return false, err
 			}
-			return false, out.send(strconv.FormatInt(s.opts.Clock().UnixMilli(), 10), "job", viewJob(j))
+			return false, out.send(strconv.FormatInt(s.opts.Clock().UnixMilli(), 10), "job", sc.viewJob(j))
 		}
 		if !since.IsZero() {
 			if err := s.missed(ctx, since, send); err != nil {

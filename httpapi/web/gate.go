@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 var (
@@ -47,6 +48,13 @@ type Caller interface {
 	Narrow(tenants []string) ([]string, error)
 	// Job reports whether it may see a job.
 	Job(ctx context.Context, job *jobs.Job) (bool, error)
+	// View gives what it may see of such a job: without what counts or names events of
+	// other tenants. What is shown of a job is shown of this.
+	View(job *jobs.Job) *jobs.Job
+	// Hide takes out of an estimate what counts events that it may not see.
+	Hide(estimate *replay.Estimate)
+	// Key makes keys of different callers, for requests that may come twice, different ones.
+	Key(key string) string
 }
 
 // Problem is what people see of an error.
@@ -55,6 +63,8 @@ type Problem struct {
 	Title  string
 	Detail string
 	Remedy string // what to do about it; may be empty
+	// RetryAfter is in how many seconds to try again; 0: nothing is said of that.
+	RetryAfter int
 	// Fields are mistakes in a form, by the paths of the API's document.
 	Fields []FieldProblem
 }

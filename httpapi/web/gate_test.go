@@ -13,6 +13,12 @@ import (
 	"github.com/reservoirhq/reservoir/jobs"
 )
 
+var (
+	// errBusy is what the caller "busy" gets, and errBroken the caller "broken".
+	errBusy   = errors.New("more than 50 requests a second")
+	errBroken = errors.New("dial redis://:hunter2@localhost: refused")
+)
+
 // testGate lets in whoever has the cookie "who", as the caller of that name.
 type testGate struct {
 	callers map[string]*testCaller
@@ -30,6 +36,12 @@ func (g *testGate) Caller(r *http.Request) (web.Caller, error) {
 	cookie, err := r.Cookie("who")
 	if err != nil {
 		return nil, web.ErrLogin
+	}
+	switch cookie.Value {
+	case "busy":
+		return nil, errBusy
+	case "broken":
+		return nil, errBroken
 	}
 	if c := g.callers[cookie.Value]; c != nil {
 		return c, nil
@@ -60,6 +72,12 @@ func (g *testGate) Change(r *http.Request, operation string, change func(context
 
 func (*testGate) Problem(err error) web.Problem {
 	status := http.StatusUnprocessableEntity
+	switch {
+	case errors.Is(err, errBusy):
+		return web.Problem{Status: http.StatusTooManyRequests, Title: "Too many requests", Detail: err.Error(), RetryAfter: 7}
+	case errors.Is(err, errBroken):
+		status = http.StatusInternalServerError
+	}
 	if errors.Is(err, jobs.ErrState) {
 		status = http.StatusConflict
 	}
@@ -112,3 +130,5 @@ func (c *testCaller) Narrow(tenants []string) ([]string, error) {
 func (c *testCaller) Job(context.Context, *jobs.Job) (bool, error) {
 	return len(c.streams)+len(c.tenants) == 0, nil
 }
+
+func (c *testCaller) View(job *jobs.Job) *jobs.Job { return job }
