@@ -42,6 +42,8 @@ var kinds = [...]struct {
 	{rebuild.ErrInvalid, invalidSpec},
 	{projection.ErrUnknown, notFound},
 	{projection.ErrNotBuilt, wrongState},
+	{projection.ErrNotKept, notFound},
+	{rebuild.ErrLive, wrongState},
 	{projection.ErrHeld, held},
 	{projection.ErrFenced, held},
 	{projection.ErrDamaged, wrongState},

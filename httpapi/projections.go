@@ -241,52 +241,8 @@ func (s *Server) DropGeneration(ctx context.Context, r api.DropGenerationRequest
 	}
 	number := uint64(r.Generation)
 	about(ctx, fmt.Sprintf("%s generation %d", d.Name, number))
-	doc, err := s.projectionDocument(ctx, d.Name)
-	if err != nil {
+	if err := s.opts.Rebuilds.Drop(ctx, d.Name, number, who(ctx).name); err != nil {
 		return nil, err
 	}
-	if doc == nil { // to hold it would make a document
-		return nil, notFound.problem(d.Name + " was never built")
-	}
-	// Nobody may roll back to it meanwhile: whoever does must hold the projection.
-	hold, err := s.opts.Rebuilds.Documents().Acquire(ctx, d.Name, projection.Claim{Worker: "api-" + callOf(ctx).requestID, Kind: projection.Rebuilder, TTL: dropTTL})
-	if err != nil {
-		return nil, err
-	}
-	err = s.dropKept(ctx, d.Name, number, hold.Document())
-	return api.DropGeneration204Response{}, errors.Join(err, hold.Release(context.WithoutCancel(ctx)))
-}
-
-// dropTTL is how long a projection stays held by a server that died.
-const dropTTL = 10 * time.Second
-
-func (s *Server) dropKept(ctx context.Context, name string, number uint64, doc *projection.Document) error {
-	if doc.Live.Generation == number {
-		return wrongState.problem(fmt.Sprintf("generation %d of %s is the live one", number, name)).withRemedy("Make another one live first")
-	}
-	if !slices.ContainsFunc(doc.Previous, func(p projection.Previous) bool { return p.Generation.Generation == number }) {
-		return notFound.problem(fmt.Sprintf("generation %d of %s is not kept", number, name))
-	}
-	if err := s.dropTable(ctx, name, number); err != nil {
-		return err
-	}
-	return s.opts.Rebuilds.Documents().Dropped(ctx, name, number, who(ctx).name)
-}
-
-// dropTable drops the table that is marked as that generation, whatever its name is:
-// never one that has only its name.
-func (s *Server) dropTable(ctx context.Context, name string, generation uint64) error {
-	tables, err := s.opts.ClickHouse.Marked(ctx, "", name)
-	if err != nil {
-		return err
-	}
-	for _, t := range tables {
-		if t.Mark.Generation < 0 || uint64(t.Mark.Generation) != generation || t.Mark.Role != "" {
-			continue
-		}
-		if err := s.opts.ClickHouse.DropTable(ctx, t.Table); err != nil {
-			return err
-		}
-	}
-	return nil
+	return api.DropGeneration204Response{}, nil
 }

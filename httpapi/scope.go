@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/rebuild"
 )
 
 // scope is what a caller may see: everything but what it is restricted to. All
@@ -56,6 +57,12 @@ func (s scope) allows(tenants []string) bool {
 		return true
 	}
 	return len(tenants) > 0 && !slices.ContainsFunc(tenants, func(t string) bool { return !slices.Contains(s.tenants, t) })
+}
+
+// letter reports whether the caller may see a dead letter of a rebuild. Those of older
+// versions do not say whose event it is.
+func (s scope) letter(l *rebuild.Letter) bool {
+	return s.stream(l.Stream) && (len(s.tenants) == 0 || l.Tenant != "" && slices.Contains(s.tenants, l.Tenant))
 }
 
 // narrow restricts tenants that are asked for to the caller's: without any they are

@@ -81,6 +81,9 @@ type world struct {
 	doc   *openapi3.T
 	ops   []*routers.Route // of the document
 
+	// defs reads the definitions.
+	defs func() (*projection.Set, error)
+
 	tokens   map[string]string // texts by name
 	logs     *lockedBuffer
 	answered answers
@@ -207,9 +210,10 @@ func withClickHouse(w *world) {
 	w.must(err)
 	w.t.Cleanup(func() { db.Close() })
 	w.opts.ClickHouse = db
-	w.opts.Definitions = func() (*projection.Set, error) {
+	w.defs = func() (*projection.Set, error) {
 		return projection.Parse("test.yaml", strings.NewReader(definitionsYAML), nil)
 	}
+	w.opts.Definitions = func() (*projection.Set, error) { return w.defs() }
 	w.opts.Rebuilds, err = rebuild.New(rebuild.Options{
 		Archive: w.arch, Objects: w.store, Jobs: w.jobs, ClickHouse: db, Definitions: w.opts.Definitions, Redis: w.redis,
 	})

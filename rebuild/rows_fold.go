@@ -232,7 +232,7 @@ func (r *foldRows) foldOne(to *foldWorker, e *foldEvent) error {
 	case errors.Is(err, foldstore.ErrBroken):
 		return err //nolint:wrapcheck // it says what
 	case err != nil && e.wanted:
-		l := Letter{Stream: e.Stream, Incarnation: e.Incarnation, ID: e.ID, EventID: e.EventID, Type: e.Type, Reason: err.Error()}
+		l := Letter{Stream: e.Stream, Incarnation: e.Incarnation, ID: e.ID, EventID: e.EventID, Type: e.Type, Tenant: e.Tenant, Reason: err.Error()}
 		to.letters = append(to.letters, l)
 		return r.refuse(&l)
 	case err != nil:

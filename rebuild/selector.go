@@ -17,6 +17,7 @@ type Letter struct {
 	ID          event.ID `json:"id"`
 	EventID     string   `json:"event_id,omitempty"`
 	Type        string   `json:"type,omitempty"`
+	Tenant      string   `json:"tenant,omitempty"` // whose event it is, before any upcasting that failed
 	Reason      string   `json:"reason"`
 }
 
@@ -143,6 +144,6 @@ func columnText(env *event.Envelope, a event.Attribute) string {
 func letterOf(stream string, incarnation int, id event.ID, env *event.Envelope, reason string) Letter {
 	return Letter{
 		Stream: stream, Incarnation: incarnation, ID: id, Reason: reason,
-		EventID: columnText(env, event.EventID), Type: columnText(env, event.Type),
+		EventID: columnText(env, event.EventID), Type: columnText(env, event.Type), Tenant: columnText(env, event.Tenant),
 	}
 }
