@@ -149,7 +149,7 @@ func (a *app) newServer(s *services, registry *prometheus.Registry) (*httpapi.Se
 	page, err := web.New(web.Options{
 		Gate: server.Gate(), Archive: s.archive, Redis: s.redis, Include: opts.Include, Exclude: opts.Exclude, Mapping: opts.Mapping, Jobs: s.jobs, Replays: s.replays,
 		Rebuilds: opts.Rebuilds, Definitions: opts.Definitions, ClickHouse: opts.ClickHouse, Audit: server.Trail(), Watch: server.Watch,
-		Settings: a.settings(), Version: a.build().Version, Logger: a.logger,
+		Settings: a.settings(), Redact: a.cfg.Redact, Version: a.build().Version, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err

@@ -2,119 +2,165 @@ package web_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"sync"
+	"flag"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp"
+	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/rebuild"
 )
 
-// browser is a headless Chromium that is logged in.
-type browser struct {
-	t   testing.TB
-	w   *world
-	ctx context.Context //nolint:containedctx // chromedp keeps the browser in it
+var allLooks = flag.Bool("screens", false, "keep pictures of every page in every look")
 
-	mu       sync.Mutex
-	problems []string // what the console complained of
+// TestBrowser uses the page of a whole server as people do, in Chromium, with the mouse
+// and the keyboard. Its parts share one server, and leave behind what the last one, which
+// judges every page, looks at.
+func TestBrowser(t *testing.T) {
+	s := newSite(t)
+	browser := chromium(t)
+	t.Run("collector", func(t *testing.T) { testCollector(t, s, browser) })
+	t.Run("empty", func(t *testing.T) { s.in(t, browser, testEmptySite) })
+	s.trade(1500, ago(20*time.Hour), 45*time.Second)
+	s.build("orders", "steps")
+	s.keepArchiving()
+	for _, part := range []struct {
+		name string
+		test func(*site, *tab)
+	}{
+		{"rebuild", testRebuildByHand}, {"hurt", func(s *site, _ *tab) { s.hurt(); s.long() }}, {"dependents", testDependents}, {"drag", testDrag}, {"keyboard", testKeyboard}, {"failure", testFailureByHand},
+		{"live", testLive}, {"history", testHistory}, {"without-scripts", testWithoutScripts}, {"hostile", testHostile}, {"every-page", testEveryPage},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { s.in(t, browser, part.test) }) {
+			t.Log("what follows may lack what this part leaves behind")
+		}
+	}
 }
 
-// newBrowser starts one, as a caller of the world.
-func newBrowser(t testing.TB, w *world, who string) *browser {
+// in runs a part in a tab of its own, logged in as an administrator.
+func (s *site) in(t *testing.T, browser context.Context, test func(*site, *tab)) {
 	t.Helper()
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.Flag("hide-scrollbars", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), opts...)
-	t.Cleanup(cancel)
-	ctx, stop := chromedp.NewContext(ctx)
-	t.Cleanup(stop)
-	ctx, late := context.WithTimeout(ctx, 10*time.Minute)
-	t.Cleanup(late)
-	b := &browser{t: t, w: w, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(ev any) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		switch ev := ev.(type) {
-		case *runtime.EventExceptionThrown:
-			b.problems = append(b.problems, ev.ExceptionDetails.Error())
-		case *log.EventEntryAdded: //nolint:forbidigo // Chromium's log, by its own package
-			if entry := ev.Entry; entry.Level == log.LevelError { //nolint:forbidigo // as above
-				b.problems = append(b.problems, entry.Text+" "+entry.URL) //nolint:forbidigo // as above
-			}
-		case *page.EventJavascriptDialogOpening:
-			b.problems = append(b.problems, "a dialog: "+ev.Message)
-		}
-	})
-	b.do(network.SetCookie("who", who).WithURL(w.url))
-	return b
+	outer := s.t
+	s.t = t
+	defer func() { s.t = outer }()
+	b := newTab(t, browser, s.url)
+	b.login(s.tokens["admin"])
+	test(s, b)
 }
 
-// do does something in the browser.
-func (b *browser) do(actions ...chromedp.Action) {
-	b.t.Helper()
-	if err := chromedp.Run(b.ctx, actions...); err != nil {
-		b.t.Fatal(err)
+// testCollector checks that what should not be would be noticed.
+func testCollector(t *testing.T, s *site, browser context.Context) {
+	b := newTab(t, browser, s.url)
+	b.open("/login")
+	b.quiet("log in")
+	for _, bad := range []string{
+		`document.head.append(Object.assign(document.createElement("script"), {textContent: "window.__hacked = 1"}))`,
+		`document.body.setAttribute("onclick", "1"); document.body.click()`,
+		`document.body.append(Object.assign(document.createElement("img"), {src: "https://evil.example/x.png"}))`,
+		`setTimeout(() => { throw new Error("a mistake") })`,
+		`setTimeout(() => alert("boo"))`,
+	} {
+		b.ask("(() => { "+bad+"; return true })()", nil)
+		var list []string
+		tick := time.NewTicker(20 * time.Millisecond)
+		for deadline := time.Now().Add(patience); len(list) == 0 && time.Now().Before(deadline); list = b.heard() {
+			<-tick.C
+		}
+		tick.Stop()
+		if len(list) == 0 {
+			t.Errorf("nobody noticed %s", bad)
+		}
+		b.open("/login")
+		b.heard()
+	}
+	if b.hacked() {
+		t.Error("the policy lets scripts in")
+	}
+	axe, err := axeCore()
+	s.must(err)
+	b.ask(axe, nil)
+	b.ask(`(() => { document.querySelector("main").append(document.createElement("select")); return true })()`, nil)
+	if found := b.violations(false); len(found) != 1 || found[0].ID != "select-name" || !found[0].bad() {
+		t.Errorf("axe-core found %+v, want a select without a name", found)
 	}
 }
 
-// open goes to an address.
-func (b *browser) open(path string) {
+// hacked says whether content of the archive has run.
+func (b *tab) hacked() (hacked bool) {
 	b.t.Helper()
-	b.do(chromedp.Navigate(b.w.url + path))
+	b.ask(`!!window.__hacked`, &hacked)
+	return hacked
 }
 
-// quiet checks that the console has complained of nothing.
-func (b *browser) quiet(where string) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.problems {
-		b.t.Errorf("%s: %s", where, p)
-	}
-	b.problems = nil
+// testEmptySite sees a server to which nothing was ever published.
+func testEmptySite(_ *site, b *tab) {
+	b.says("Nothing is archived yet", "All is well", "Nothing runs")
+	b.shoot("empty")
+	b.press("Projections")
+	b.says("never built")
+	b.press("Jobs")
+	b.says("No jobs yet")
 }
 
-// looks are how pages are looked at.
-var looks = []struct {
-	name  string
-	width int64
-	dark  bool
-}{{"desktop", 1280, false}, {"phone", 390, false}, {"dark", 1280, true}, {"phone-dark", 390, true}} //nolint:gochecknoglobals // a constant list
+// build builds projections for the first time, before anybody looks.
+func (s *site) build(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		job, err := s.opts.Rebuilds.Create(s.t.Context(), rebuild.Spec{Projection: name, Approval: "automatic"}, rebuild.CreateOptions{By: "test"})
+		s.must(err)
+		if job = s.ended(job.ID); job.State != jobs.Succeeded {
+			s.t.Fatalf("%s: %s: %+v", name, job.State, job.LastError)
+		}
+	}
+}
 
-// shoot keeps pictures of where the browser is in the build folder, which git ignores,
-// and checks that nothing is wider than the window.
-func (b *browser) shoot(name string) {
+// ended waits until a job has ended, or waits for a person.
+func (s *site) ended(id string) *jobs.Job {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	for job, err := range s.jobs.Watch(ctx, id, 50*time.Millisecond) {
+		s.must(err)
+		if job.State.Ended() || job.State == jobs.Paused {
+			return job
+		}
+	}
+	s.t.Fatalf("job %s did not end", id)
+	return nil
+}
+
+// jobAt gives the ID of the job that is shown.
+func (b *tab) jobAt() string {
 	b.t.Helper()
-	dir := filepath.Join("..", "..", "build", "screens")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		b.t.Fatal(err)
+	b.at("/jobs/")
+	var path string
+	b.ask("location.pathname", &path)
+	return strings.TrimPrefix(path, "/jobs/")
+}
+
+// observeBar notes every value that the bar of a job has in a phase from now on, for as
+// long as the page is not loaded anew.
+func (b *tab) observeBar(phase string) {
+	b.t.Helper()
+	b.ask(`(() => {
+		window.seen = [];
+		const note = () => {
+			const bar = document.querySelector("#job-progress progress[value]"), at = document.querySelector("#job-progress .now");
+			if (bar && at && at.innerText === `+quote(phase)+` && bar.value !== window.seen.at(-1)) window.seen.push(bar.value);
+		};
+		note();
+		new MutationObserver(note).observe(document.body, {subtree: true, childList: true, attributes: true});
+		return true;
+	})()`, nil)
+}
+
+// moved checks that the bar went up, in steps.
+func (b *tab) moved(steps int) {
+	b.t.Helper()
+	var seen []float64
+	b.ask("window.seen || []", &seen)
+	if len(seen) < steps || !slices.IsSorted(seen) {
+		b.t.Errorf("the bar was at %v: want at least %d values that rise, without the page being loaded anew", seen, steps)
 	}
-	for _, look := range looks {
-		scheme := "light"
-		if look.dark {
-			scheme = "dark"
-		}
-		var picture []byte
-		var wide int64
-		b.do(
-			emulation.SetDeviceMetricsOverride(look.width, 800, 1, look.width < 500),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-			chromedp.Evaluate(`document.documentElement.scrollWidth`, &wide),
-			chromedp.FullScreenshot(&picture, 100),
-		)
-		if wide > look.width {
-			b.t.Errorf("%s: %d pixels wide at %d", name, wide, look.width)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name+"-"+look.name+".png"), picture, 0o600); err != nil {
-			b.t.Fatal(err)
-		}
-	}
-	b.do(emulation.SetDeviceMetricsOverride(1280, 800, 1, false))
-	b.quiet(name)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
@@ -29,10 +30,13 @@ func (s *Server) fail(r *request, err error) {
 	}
 	p := s.problem(err)
 	if p.Status >= http.StatusInternalServerError {
-		s.opts.Logger.Error("the page failed", "path", r.URL.Path, "error", err)
+		s.opts.Logger.Error("the page failed", "path", r.URL.Path, "error", s.opts.Redact(err.Error()))
 	}
 	if r.began {
 		return // the rest is missing, and the log says why
+	}
+	if p.RetryAfter > 0 {
+		r.w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
 	name := "error"
 	if r.Header.Get("HX-Request") != "" {
@@ -40,11 +44,18 @@ func (s *Server) fail(r *request, err error) {
 		p.Status = http.StatusOK // htmx leaves out what others say
 	}
 	if err := s.render(r, p.Status, name, p.Title, p); err != nil {
-		s.opts.Logger.Error("an error could not be shown", "path", r.URL.Path, "error", err)
+		s.opts.Logger.Error("an error could not be shown", "path", r.URL.Path, "error", s.opts.Redact(err.Error()))
 	}
 }
 
+// problem gives what is shown of an error, without secrets.
 func (s *Server) problem(err error) Problem {
+	p := s.classify(err)
+	p.Detail, p.Remedy = s.opts.Redact(p.Detail), s.opts.Redact(p.Remedy)
+	return p
+}
+
+func (s *Server) classify(err error) Problem {
 	switch {
 	case errors.Is(err, errNotHere):
 		return Problem{Status: http.StatusNotFound, Title: "Not found", Detail: err.Error(), Remedy: remedy.Of(err)}

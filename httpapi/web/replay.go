@@ -129,7 +129,7 @@ func confirmReplay(spec *replay.Spec, e *replay.Estimate, into string) confirmat
 func (s *Server) suggest(r *request) []string {
 	all, err := s.names(r.Context(), r.caller, nil, false)
 	if err != nil {
-		s.opts.Logger.Warn("streams cannot be suggested", "error", err)
+		s.opts.Logger.Warn("streams cannot be suggested", "error", s.opts.Redact(err.Error()))
 		return nil
 	}
 	return all.names[:min(len(all.names), maxNames)]

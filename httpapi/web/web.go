@@ -56,9 +56,11 @@ type Options struct {
 	MaxLag time.Duration
 	// Settings are what is configured, without secrets.
 	Settings []Setting
-	Version  string
-	Clock    func() time.Time // default time.Now
-	Logger   *slog.Logger     // default none
+	// Redact hides secrets of the configuration in a text; default: nothing is hidden.
+	Redact  func(string) string
+	Version string
+	Clock   func() time.Time // default time.Now
+	Logger  *slog.Logger     // default none
 }
 
 // Setting is a key of the configuration.
@@ -89,6 +91,9 @@ func New(opts Options) (*Server, error) {
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Redact == nil {
+		opts.Redact = func(text string) string { return text }
 	}
 	if opts.MaxLag <= 0 {
 		opts.MaxLag = DefaultMaxLag

@@ -217,21 +217,6 @@ func (w *world) run(id string) *jobs.Job {
 	return job
 }
 
-// background runs a job until the test ends.
-func (w *world) background(id string) {
-	w.t.Helper()
-	runner, err := jobs.NewRunner(w.jobs, jobs.RunnerOptions{Engines: map[string]jobs.Engine{replay.Kind: w.opts.Replays.Engine()}, Poll: 20 * time.Millisecond})
-	w.must(err)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if _, err := runner.RunOne(w.t.Context(), id); err != nil {
-			w.t.Log(err)
-		}
-	}()
-	w.t.Cleanup(func() { <-ended })
-}
-
 // answer is what the page answered.
 type answer struct {
 	status   int

@@ -91,44 +91,53 @@
     }, Number(part.dataset.refresh));
   }
 
-  // drag chooses a range of a timeline.
-  function drag() {
+  // range chooses a range of a timeline, by dragging over it or by moving its edges with
+  // the keyboard.
+  function range() {
     const box = document.querySelector("[data-timeline]");
     if (!box) return;
     const svg = box.querySelector("svg"), from = Number(box.dataset.from), to = Number(box.dataset.to);
     const inputs = [document.querySelector("[data-range-from]"), document.querySelector("[data-range-to]")];
-    let start = null, mark = null;
+    const edges = [...box.querySelectorAll("[data-edge]")];
+    const time = (share) => new Date(from + share * (to - from)).toISOString();
+    const mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    mark.setAttribute("class", "chosen"); mark.setAttribute("y", "0"); mark.setAttribute("height", "40");
+    let start = null;
+    function say(edge) { edge.setAttribute("aria-valuetext", time(edge.value / edge.max).slice(0, 19).replace("T", " ")); }
+    function choose(a, b) {
+      svg.append(mark);
+      mark.setAttribute("x", a * 1000); mark.setAttribute("width", (b - a) * 1000);
+      [a, b].forEach((share, i) => { inputs[i].value = time(share); edges[i].value = share * edges[i].max; say(edges[i]); });
+    }
     const at = (e) => { const r = svg.getBoundingClientRect(); return Math.min(1, Math.max(0, (e.clientX - r.left) / r.width)); };
     svg.addEventListener("pointerdown", (e) => {
       if (e.button) return;
       start = at(e);
+      mark.remove();
       svg.setPointerCapture(e.pointerId);
-      if (mark) mark.remove();
-      mark = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      mark.setAttribute("class", "chosen"); mark.setAttribute("y", "0"); mark.setAttribute("height", "40");
-      svg.append(mark);
     });
-    svg.addEventListener("pointermove", (e) => {
-      if (start === null) return;
-      const a = Math.min(start, at(e)), b = Math.max(start, at(e));
-      mark.setAttribute("x", a * 1000); mark.setAttribute("width", (b - a) * 1000);
-      inputs.forEach((input, i) => { input.value = new Date(from + (i ? b : a) * (to - from)).toISOString(); });
-    });
+    svg.addEventListener("pointermove", (e) => { if (start !== null) choose(Math.min(start, at(e)), Math.max(start, at(e))); });
     const end = () => { start = null; };
     svg.addEventListener("pointerup", end);
     svg.addEventListener("pointercancel", end);
+    edges.forEach((edge, i) => {
+      say(edge);
+      edge.addEventListener("input", () => {
+        const [a, b] = edges.map((e) => e.value / e.max);
+        choose(i ? Math.min(a, b) : a, i ? b : Math.max(a, b));
+      });
+    });
   }
 
   // estimate fills in what a form would do, while it is filled in.
   function estimate() {
     const form = document.querySelector("form[data-estimate]");
     if (!form || form.querySelector("[name=reviewed]")) return;
-    form.setAttribute("hx-get", form.dataset.estimate);
-    form.setAttribute("hx-trigger", "input delay:450ms");
-    form.setAttribute("hx-target", "#estimate");
-    form.setAttribute("hx-swap", "innerHTML");
-    form.setAttribute("hx-sync", "this:replace");
-    form.setAttribute("hx-validate", "false");
+    const part = document.getElementById("estimate"); // not the form: htmx sends none that is not filled in yet
+    part.setAttribute("hx-get", form.dataset.estimate);
+    part.setAttribute("hx-include", "closest form");
+    part.setAttribute("hx-trigger", "input from:closest form delay:450ms");
+    part.setAttribute("hx-sync", "this:replace");
     form.addEventListener("htmx:beforeRequest", () => form.classList.add("busy"));
     form.addEventListener("htmx:afterRequest", () => form.classList.remove("busy"));
     form.addEventListener("input", () => {
@@ -136,7 +145,7 @@
       for (const [name, value] of new FormData(form)) if (value && name !== "key") q.append(name, value);
       history.replaceState(null, "", "?" + q);
     });
-    window.htmx.process(form);
+    window.htmx.process(part);
   }
 
   // tail shows what is published, at the top of the table.
@@ -164,7 +173,7 @@
     });
   }
 
-  function begin() { liveJob(); refresh(); drag(); estimate(); tail(); }
+  function begin() { liveJob(); refresh(); range(); estimate(); tail(); }
 
   document.addEventListener("keydown", (e) => {
     if (e.altKey || e.ctrlKey || e.metaKey || e.target.closest("input, select, textarea, [tabindex='0']")) return;
