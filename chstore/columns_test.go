@@ -63,6 +63,10 @@ func TestTextsAndTimesAreAsTheClients(t *testing.T) {
 				rapid.Map(text, func(s string) any { b := []byte(s); return &b }), rapid.Map(text, func(s string) any { return []byte(s) }),
 				rapid.SampledFrom([]any{nil, (*string)(nil), 5}),
 			),
+			"LowCardinality(String)": rapid.OneOf(
+				rapid.Map(text, func(s string) any { return s }), rapid.Map(text, func(s string) any { return &s }),
+				rapid.SampledFrom([]any{"", "few", "few texts", "few other texts", nil, (*string)(nil)}),
+			),
 			"DateTime64(3, 'UTC')": rapid.OneOf(
 				rapid.Map(moment, func(n int64) any { return time.UnixMicro(n).UTC() }), rapid.Map(moment, func(n int64) any { at := time.UnixMicro(n); return &at }),
 				rapid.SampledFrom([]any{nil, time.Time{}, (*time.Time)(nil), "2026-01-02 03:04:05", int64(5), 1.5}),
@@ -93,11 +97,29 @@ func TestTextsAndTimesAreAsTheClients(t *testing.T) {
 			var want, got proto.Buffer
 			own.Encode(&want)
 			fast.Encode(&got)
+			if typ == lowTexts { // pointers are other texts to the client
+				got, want = decodedTexts(t, &got, fast.Rows()), decodedTexts(t, &want, own.Rows())
+			}
 			if own.Rows() != fast.Rows() || !bytes.Equal(want.Buf, got.Buf) {
 				t.Fatalf("%s: %d rows %x, want %d rows %x", typ, fast.Rows(), got.Buf, own.Rows(), want.Buf)
 			}
 		}
 	})
+}
+
+// decodedTexts are the texts of a column of few texts that was sent.
+func decodedTexts(t *rapid.T, sent *proto.Buffer, rows int) (texts proto.Buffer) {
+	c, err := column.Type(lowTexts).Column("c", &column.ServerContext{})
+	if err == nil && rows > 0 {
+		err = c.Decode(proto.NewReader(bytes.NewReader(sent.Buf)), rows)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		texts.PutString(c.Row(i, false).(string))
+	}
+	return texts
 }
 
 // What try refuses, AppendRow of what was made of it does not take; and what add adds is the same number.
@@ -122,4 +144,34 @@ func TestDecimalsByPointers(t *testing.T) {
 			t.Fatalf("%s is %d cents", d, got)
 		}
 	})
+}
+
+// Keys of few texts become wider as there are more of them.
+func TestManyLowTexts(t *testing.T) {
+	for _, texts := range []int{1, 254, 255, 256, 257, 65_535, 65_536, 70_000} {
+		inner, err := column.Type(lowTexts).Column("c", &column.ServerContext{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		low := faster(inner)
+		for range 2 {
+			low.Reset()
+			for i := range texts + 10 {
+				if err := low.AppendRow(fmt.Sprint(i % texts)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var sent proto.Buffer
+			low.Encode(&sent)
+			inner.Reset()
+			if err := inner.Decode(proto.NewReader(bytes.NewReader(sent.Buf)), texts+10); err != nil {
+				t.Fatal(err)
+			}
+			for i := range texts + 10 {
+				if got := inner.Row(i, false); got != fmt.Sprint(i%texts) {
+					t.Fatalf("of %d texts row %d is %v", texts, i, got)
+				}
+			}
+		}
+	}
 }

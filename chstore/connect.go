@@ -30,6 +30,7 @@ type Store struct {
 	server Server
 	known  clickhouse.Settings // those of ours that the server knows, see settings.go
 	job    string
+	values map[string]any // see With
 }
 
 // Server is what a server says of itself.
@@ -71,6 +72,14 @@ func (s *Store) As(job string) *Store {
 	as := *s
 	as.job = job
 	return &as
+}
+
+// With returns a Store that shares the connections and binds these values wherever a
+// statement names them, as {name:Type}.
+func (s *Store) With(values map[string]any) *Store {
+	with := *s
+	with.values = values
+	return &with
 }
 
 // Server returns what the server said of itself when it was connected to.

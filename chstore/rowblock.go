@@ -15,6 +15,7 @@ type RowBlock struct {
 	table   *ext.Table
 	columns []column.Interface
 	names   []string
+	widths  []int // of values, where all are alike
 }
 
 // NewRowBlock returns an empty block of rows with the given columns. A type that the
@@ -33,6 +34,7 @@ func NewRowBlock(columns []Column) (*RowBlock, error) {
 	b.table, b.columns = table, table.Block().Columns
 	for i, c := range b.columns {
 		b.columns[i] = faster(c)
+		b.widths = append(b.widths, widthOf(c.Type()))
 	}
 	return b, nil
 }
@@ -65,6 +67,42 @@ func (b *RowBlock) Append(values ...any) error {
 		}
 	}
 	return nil
+}
+
+// Bytes returns about how many bytes the rows take in columns that are Sized.
+func (b *RowBlock) Bytes() int {
+	n := 0
+	for i, c := range b.columns {
+		if sized, ok := c.(sizedColumn); ok {
+			n += sized.size()
+		} else {
+			n += b.widths[i] * c.Rows()
+		}
+	}
+	return n
+}
+
+// Sized says whether Bytes knows what the values of column i take.
+func (b *RowBlock) Sized(i int) bool {
+	_, ok := b.columns[i].(sizedColumn)
+	return ok || b.widths[i] > 0
+}
+
+// widthOf is how many bytes a value of a type of fixed width takes; 0: it is not one of
+// these.
+func widthOf(typ column.Type) int {
+	switch typ {
+	case "Bool", "Int8", "UInt8":
+		return 1
+	case "Int16", "UInt16", "Date":
+		return 2
+	case "Int32", "UInt32", "Float32", "DateTime", "Date32":
+		return 4
+	case "Int64", "UInt64", "Float64":
+		return 8
+	default:
+		return 0
+	}
 }
 
 // Adder returns what adds the value that a pointer points to then to column i, and what says

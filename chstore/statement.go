@@ -71,17 +71,22 @@ func (s *Store) context(ctx context.Context, st *statement) context.Context {
 // ClickHouse binds them: not in DDL, where names, comments, defaults and settings stand,
 // nor in the arguments of table functions; and not in conditions that are parts of texts
 // of a definition. There they are quoted: see Literal and Identifier.
-func (st *statement) bound() []any {
+func (s *Store) bound(st *statement) []any {
 	args := make([]any, 0, len(st.values))
 	for name, value := range st.values {
 		args = append(args, clickhouse.Named(name, value))
+	}
+	for name, value := range s.values {
+		if strings.Contains(st.text, "{"+name+":") {
+			args = append(args, clickhouse.Named(name, value))
+		}
 	}
 	return args
 }
 
 // exec issues a statement once.
 func (s *Store) exec(ctx context.Context, st *statement) error {
-	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text, st.bound()...), st.secrets...)
+	return s.failed(st.doing, s.conn.Exec(s.context(ctx, st), st.text, s.bound(st)...), st.secrets...)
 }
 
 // Exec issues a statement of a definition, such as a view's, once; what becomes part
@@ -109,7 +114,7 @@ func (s *Store) query(ctx context.Context, st *statement, row func(driver.Rows) 
 }
 
 func (s *Store) queryOnce(ctx context.Context, st *statement, row func(driver.Rows) error) (began bool, err error) {
-	rows, err := s.conn.Query(s.context(ctx, st), st.text, st.bound()...)
+	rows, err := s.conn.Query(s.context(ctx, st), st.text, s.bound(st)...)
 	if err != nil {
 		return false, err
 	}

@@ -38,7 +38,7 @@ func fits(from, into string) bool {
 }
 
 // unwrapped is a type without what only tells how it is stored or merged.
-func unwrapped(text string) string { return sentType(text) }
+func unwrapped(text string) string { return bareType(text) }
 
 func sameType(a, b typeTree) bool {
 	return a.name == b.name && slices.EqualFunc(a.args, b.args, func(x, y string) bool {

@@ -16,7 +16,7 @@ import (
 type Rows struct {
 	block   *chstore.RowBlock
 	columns []rowColumn
-	bytes   int
+	bytes   int // of values that the block does not know the size of
 }
 
 // rowColumn is a column of Rows.
@@ -55,8 +55,17 @@ func NewRows(table *Table) (*Rows, error) {
 }
 
 // sentType is the type in which a column is sent: without what only tells how it
-// is stored.
+// is stored. Of few texts each is sent once.
 func sentType(text string) string {
+	bare := bareType(text)
+	if t := parseType(text); bare == "String" && t.name == "LowCardinality" {
+		return "LowCardinality(String)"
+	}
+	return bare
+}
+
+// bareType is a type without what only tells how it is stored.
+func bareType(text string) string {
 	t := parseType(text)
 	for len(t.args) > 0 && (t.name == "LowCardinality" || t.name == "SimpleAggregateFunction") {
 		text = t.args[len(t.args)-1]
@@ -72,7 +81,7 @@ func (r *Rows) Block() *chstore.RowBlock { return r.block }
 func (r *Rows) Len() int { return r.block.Len() }
 
 // Bytes returns about how much memory the rows take.
-func (r *Rows) Bytes() int { return r.bytes }
+func (r *Rows) Bytes() int { return r.block.Bytes() + r.bytes }
 
 // Reset removes all rows and keeps their memory.
 func (r *Rows) Reset() {
@@ -104,10 +113,17 @@ func (r *Rows) add(values []any) error {
 	if err := r.block.Append(values...); err != nil {
 		return err
 	}
-	for _, v := range values {
-		r.bytes += sizeOf(v)
+	for i, v := range values {
+		r.count(i, v)
 	}
 	return nil
+}
+
+// count adds up what values take of which the block does not know that.
+func (r *Rows) count(column int, v any) {
+	if !r.block.Sized(column) {
+		r.bytes += sizeOf(v)
+	}
 }
 
 // convert makes the values of a row what the client takes, and makes sure that it

@@ -85,9 +85,6 @@ func (f structMapper[T]) adder(to *Rows) (func(*Event) error, error) {
 			if field.add, field.try = to.block.Adder(i, pointer); isSent(c.typ, field.value.Type()) {
 				field.pointer = pointer
 			}
-			if text, ok := pointer.(*string); ok {
-				a.texts = append(a.texts, text)
-			}
 		}
 		a.fields = append(a.fields, field)
 	}
@@ -103,8 +100,7 @@ type structAdder[T any] struct {
 	more    []T
 	made    int // rows
 	fields  []structField
-	texts   []*string // fields of the row
-	values  []any     // of all rows, of the columns that have no adder
+	values  []any // of all rows, of the columns that have no adder
 }
 
 // structField is where the values of a column come from.
@@ -177,12 +173,8 @@ func (a *structAdder[T]) put(values []any) error {
 		if err := a.to.block.AppendTo(i, values[0]); err != nil {
 			return err //nolint:wrapcheck // it names the column
 		}
-		a.to.bytes += sizeOf(values[0])
+		a.to.count(i, values[0])
 		values = values[1:]
-	}
-	a.to.bytes += len(a.fields) * 8 // or so
-	for _, text := range a.texts {
-		a.to.bytes += len(*text) + 1
 	}
 	return nil
 }
@@ -209,7 +201,7 @@ func (f *structField) take() (any, error) {
 // isSent says whether the client takes values of a type in Go for a column as they are,
 // and with them pointers to such.
 func isSent(column string, t reflect.Type) bool {
-	switch name := parseType(column).name; name {
+	switch name := parseType(bareType(column)).name; name {
 	case "String", "Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64":
 		return map[string]reflect.Type{
 			"String": reflect.TypeFor[string](), "Bool": reflect.TypeFor[bool](),

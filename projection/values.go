@@ -33,7 +33,7 @@ func newConverter(text string) (converter, error) {
 	case "Enum8", "Enum16":
 		return enums(t.args), nil
 	case "LowCardinality", "SimpleAggregateFunction":
-		return newConverter(sentType(text))
+		return newConverter(bareType(text))
 	case "Nullable":
 		inner, err := newConverter(strings.Join(t.args, ", "))
 		return nullable(inner), err

@@ -29,9 +29,10 @@ const unknownRows = -1
 
 // A block is sent at the first of these that it passes: it is in the memory of this
 // process, and of the server, and the larger blocks are the less the table has to merge.
-// Events come with their payloads, and are sent with as much memory again.
+// Events come with their payloads, and are sent with as much memory again. Chunks of a few
+// hundred thousand rows are one block.
 const (
-	blockRows   = 200_000
+	blockRows   = 500_000
 	eventsBytes = 16 << 20
 	rowsBytes   = 32 << 20
 )

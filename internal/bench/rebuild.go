@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -158,15 +159,13 @@ func machineLoad() string {
 	return " (load " + one + ")"
 }
 
-// newRebuildBench starts ClickHouse and builds the worker. The caller closes the
-// engine.
+// newRebuildBench starts ClickHouse. This program is the worker, but in a test, where it is
+// built. The caller closes the engine.
 func newRebuildBench(ctx context.Context, s *servers, opts options) (*rebuildBench, error) {
 	// Names are new ones also where the archive is not: it knows of those before.
 	b := &rebuildBench{servers: s, opts: opts, self: filepath.Join(s.dir, "bench"), made: int(time.Now().Unix())}
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.self, "github.com/reservoirhq/reservoir/internal/bench")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the worker: %w: %s", err, out)
+	if err := b.worker(ctx); err != nil {
+		return nil, err
 	}
 	var err error
 	if b.like, err = exampleOrders(); err != nil {
@@ -178,6 +177,20 @@ func newRebuildBench(ctx context.Context, s *servers, opts options) (*rebuildBen
 	}
 	b.engine, err = stack.StartClickHouse(ctx, stack.ClickHouseOptions{Dir: data})
 	return b, err
+}
+
+// worker finds or builds the program of workers.
+func (b *rebuildBench) worker(ctx context.Context) (err error) {
+	if !testing.Testing() {
+		b.self, err = os.Executable()
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.self, "github.com/reservoirhq/reservoir/internal/bench")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the worker: %w: %s", err, out)
+	}
+	return nil
 }
 
 // round measures every step that is wanted once, and before, after and between them

@@ -26,10 +26,13 @@ type servers struct {
 // them, also after an error.
 func start(ctx context.Context, dir string) (*servers, error) {
 	s := &servers{dir: dir, program: filepath.Join(dir, "reservoir")}
-	build := exec.CommandContext(ctx, "go", "build", "-o", s.program, "github.com/reservoirhq/reservoir/cmd/reservoir")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return s, fmt.Errorf("build reservoir: %w: %s", err, out)
+	// A directory that is kept has it from the run that made its archives.
+	if _, err := os.Stat(s.program); err != nil {
+		build := exec.CommandContext(ctx, "go", "build", "-o", s.program, "github.com/reservoirhq/reservoir/cmd/reservoir")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return s, fmt.Errorf("build reservoir: %w: %s", err, out)
+		}
 	}
 	var err error
 	if s.redis, err = stack.StartRedis(ctx, stack.RedisOptions{Dir: filepath.Join(dir, "redis")}); err != nil {
