@@ -61,7 +61,7 @@ func (a *Archiver) drain(ctx context.Context, st *stream, spec drainSpec) error 
 	err := d.run(ctx)
 	if errors.Is(err, redisstream.ErrHistoryReplaced) {
 		// Begun anew, the stream is for the next drain.
-		return errors.Join(err, a.replaceHistory(ctx, st))
+		return errors.Join(err, a.replacedMeanwhile(ctx, st))
 	}
 	if err != nil {
 		return err

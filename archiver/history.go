@@ -19,16 +19,13 @@ func (a *Archiver) prepare(ctx context.Context, st *stream) error {
 	if err := a.loadLog(ctx, st); err != nil {
 		return err
 	}
-	info, err := a.redis.Info(ctx, st.name)
-	if errors.Is(err, redisstream.ErrNoStream) {
-		st.present, st.info = false, redisstream.Info{}
+	err := a.look(ctx, st)
+	if err != nil {
+		return err
+	}
+	if !st.present {
 		return a.removed(ctx, st)
 	}
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", st.name, err)
-	}
-	st.see(info)
-	st.present = true
 	same, err := a.sameHistory(ctx, st)
 	if err != nil {
 		return err
@@ -39,26 +36,82 @@ func (a *Archiver) prepare(ctx context.Context, st *stream) error {
 	return a.replaceHistory(ctx, st)
 }
 
+// look takes note of what Redis has now.
+func (a *Archiver) look(ctx context.Context, st *stream) error {
+	asked := st.witness()
+	info, digest, err := a.redis.InfoAt(ctx, st.name, asked)
+	if errors.Is(err, redisstream.ErrNoStream) {
+		st.present, st.info = false, redisstream.Info{}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", st.name, err)
+	}
+	st.see(info, asked, digest)
+	st.present = true
+	return nil
+}
+
 // wentBack commits a gap when Redis has the archived history but has lost
 // entries after it that this process saw: a failover to a replica that was
-// behind, or a restart from an older file.
+// behind, or a restart from an older file. Other entries may have come since.
 func (a *Archiver) wentBack(ctx context.Context, st *stream) error {
 	seen := st.seen
+	if seen == st.info || seen.EntriesAdded <= st.log.EntriesAdded() || !st.log.Head().Less(seen.LastGeneratedID) {
+		st.seen = st.info
+		return nil
+	}
+	since, err := a.countBetween(ctx, st, seen.LastGeneratedID, st.info.LastGeneratedID)
+	if err != nil {
+		return fmt.Errorf("count what came to %s after it went back: %w", st.name, err)
+	}
+	before := st.info.EntriesAdded - min(since, st.info.EntriesAdded) // with IDs that were seen
 	loss := &redisstream.Loss{
-		After: st.log.Head(), UpTo: seen.LastGeneratedID,
-		Lost: seen.EntriesAdded - st.info.EntriesAdded, Cause: redisstream.CauseFailover,
-		Added: st.log.EntriesAdded(),
+		After: st.log.Head(), UpTo: seen.LastGeneratedID, Lost: st.lostOf(seen.EntriesAdded, before),
+		Cause: redisstream.CauseFailover, Added: st.log.EntriesAdded(),
 	}
 	// Another archiver that saw the same may have been here first.
-	last := st.log.Last()
-	recorded := last != nil && last.Gap != nil && *last.Gap == *gapOf(loss)
-	if seen.EntriesAdded > st.info.EntriesAdded && !recorded {
+	if loss.Lost > 0 && !isLast(st.log, loss) {
 		if err := a.commitGap(ctx, st, loss); err != nil {
 			return err
 		}
 	}
 	st.seen = st.info
 	return nil
+}
+
+// lostOf gives how many of the entries that were seen are lost at the least, where
+// others hold so many of their places.
+func (s *stream) lostOf(seen, others uint64) uint64 {
+	lost := seen - min(seen, others)
+	if s.missed {
+		return max(lost, 1)
+	}
+	return lost
+}
+
+// isLast reports whether a loss is the last thing that a log says.
+func isLast(log *archive.Log, loss *redisstream.Loss) bool {
+	last := log.Last()
+	return last != nil && last.Gap != nil && *last.Gap == *gapOf(loss)
+}
+
+// countBetween counts the entries of (after, to] that are in Redis.
+func (a *Archiver) countBetween(ctx context.Context, st *stream, after, to event.ID) (uint64, error) {
+	n := uint64(0)
+	if st.info.Length == 0 || !after.Less(to) || to.Less(st.info.FirstID) {
+		return 0, nil
+	}
+	for e, err := range a.redis.Scan(ctx, st.name, after) {
+		if err != nil {
+			return 0, err
+		}
+		if to.Less(e.ID) {
+			break
+		}
+		n++
+	}
+	return n, nil
 }
 
 func (a *Archiver) loadLog(ctx context.Context, st *stream) error {
@@ -70,8 +123,12 @@ func (a *Archiver) loadLog(ctx context.Context, st *stream) error {
 		st.log = log
 		return nil
 	}
+	incarnation := st.log.Incarnation()
 	if err := st.log.Refresh(ctx); err != nil {
 		return fmt.Errorf("refresh the commit log of %s: %w", st.name, err)
+	}
+	if st.log.Incarnation() != incarnation { // another archiver began it, and recorded what was lost with the one before
+		st.seen, st.verified = redisstream.Info{}, 0
 	}
 	return nil
 }
@@ -86,27 +143,35 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 	if head.IsZero() {
 		return true, nil
 	}
-	if st.info.LastGeneratedID.Less(head) || st.info.EntriesAdded < st.log.EntriesAdded() {
+	if !fits(st.info, head, st.log.EntriesAdded()) {
 		return false, nil
+	}
+	if digest := st.log.HeadDigest(); digest != "" { // or else it is the end of a gap
+		e, found, err := a.redis.Get(ctx, st.name, head)
+		if err != nil {
+			return false, fmt.Errorf("compare %s with its archive: %w", st.name, err)
+		}
+		if found && event.Digest(e) == digest {
+			if last := st.log.Last(); last != nil {
+				st.verified = last.Number
+			}
+			return true, nil
+		}
+		if found {
+			return false, nil
+		}
+		if !explained(st.info, head) {
+			return false, nil
+		}
+	}
+	if last := st.log.Last(); last != nil && last.Number == st.verified {
+		return true, nil
 	}
 	gone, err := wasGone(ctx, st.log)
 	if err != nil {
 		return false, fmt.Errorf("look whether %s was gone: %w", st.name, err)
 	}
-	digest := st.log.HeadDigest()
-	if digest == "" {
-		return !gone, nil // the head is the end of a gap
-	}
-	e, found, err := a.redis.Get(ctx, st.name, head)
-	if err != nil {
-		return false, fmt.Errorf("compare %s with its archive: %w", st.name, err)
-	}
-	if found {
-		return event.Digest(e) == digest, nil
-	}
-	trimmed := st.info.Length == 0 || head.Less(st.info.FirstID)
-	deleted := !st.info.MaxDeletedID.Less(head)
-	return !gone && (trimmed || deleted), nil
+	return !gone, nil
 }
 
 // removed records that a stream's key is gone, and with it what is known to have
@@ -114,6 +179,7 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 // added after the last look. The incarnation goes on: only what comes back, if
 // anything does, tells whether it is the same stream.
 func (a *Archiver) removed(ctx context.Context, st *stream) error {
+	st.verified, st.settled = 0, event.ID{}
 	if !st.leaves() {
 		return nil
 	}
@@ -127,7 +193,7 @@ func (a *Archiver) removed(ctx context.Context, st *stream) error {
 	if st.seen.EntriesAdded > loss.Added && loss.After.Less(st.seen.LastGeneratedID) {
 		loss.UpTo, loss.Lost = st.seen.LastGeneratedID, st.seen.EntriesAdded-loss.Added
 	}
-	if !recorded || loss.Lost > 0 {
+	if !recorded || loss.Lost > 0 && !isLast(st.log, loss) {
 		if err := a.commitGap(ctx, st, loss); err != nil {
 			return err
 		}
@@ -172,20 +238,34 @@ func (a *Archiver) replaceHistory(ctx context.Context, st *stream) error {
 	return a.seal(ctx, st, cause, at)
 }
 
+// replacedMeanwhile is replaceHistory for a stream of which that shows while it is
+// read: it may have been replaced since it was looked at.
+func (a *Archiver) replacedMeanwhile(ctx context.Context, st *stream) error {
+	if err := a.look(ctx, st); err != nil || !st.present {
+		return err // gone already: the next drain records that
+	}
+	return a.replaceHistory(ctx, st)
+}
+
 // recordUnarchived commits a gap for entries that this process saw in the
 // stream (by its counters) and that went away with it. Nobody can know what was
-// added after the last look, so the count is a lower bound.
+// added after the last look, nor whether what the other stream holds in their
+// place is the same, so the count is a lower bound.
 func (a *Archiver) recordUnarchived(ctx context.Context, st *stream, cause redisstream.Cause) error {
-	seen := st.seen
-	if st.present && seen == st.info {
-		return nil // seen in the history that came, not in the one that went
-	}
-	if seen.EntriesAdded <= st.log.EntriesAdded() || !st.log.Head().Less(seen.LastGeneratedID) {
+	seen, head := st.seen, st.log.Head()
+	if seen == st.info || seen.EntriesAdded <= st.log.EntriesAdded() || !head.Less(seen.LastGeneratedID) {
 		return nil
 	}
+	others, err := a.countBetween(ctx, st, head, seen.LastGeneratedID)
+	if err != nil {
+		return fmt.Errorf("count what is in the place of what was lost of %s: %w", st.name, err)
+	}
 	loss := &redisstream.Loss{
-		After: st.log.Head(), UpTo: seen.LastGeneratedID,
-		Lost: seen.EntriesAdded - st.log.EntriesAdded(), Cause: cause, Added: seen.EntriesAdded,
+		After: head, UpTo: seen.LastGeneratedID, Lost: st.lostOf(seen.EntriesAdded-st.log.EntriesAdded(), others),
+		Cause: cause, Added: seen.EntriesAdded,
+	}
+	if loss.Lost == 0 {
+		return nil
 	}
 	return a.commitGap(ctx, st, loss)
 }
@@ -208,7 +288,7 @@ func (a *Archiver) seal(ctx context.Context, st *stream, reason archive.GapCause
 	if err != nil {
 		return err
 	}
-	st.seen = redisstream.Info{}
+	st.seen, st.verified = redisstream.Info{}, 0
 	return nil
 }
 

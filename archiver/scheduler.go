@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
@@ -27,9 +28,13 @@ type stream struct {
 	log  *archive.Log // nil until the first drain has loaded it
 
 	info         redisstream.Info // as last seen
-	seen         redisstream.Info // the one with most entries added that was seen of this history
+	seen         redisstream.Info // as last seen of this history: differs from info if that is another one
+	missed       bool             // the last entry of seen is gone from Redis, or another one, and nothing says why
 	present      bool             // in Redis, when last seen
 	gone         bool             // from Redis, and that is recorded
+	compared     bool             // with the archive, since it came
+	verified     uint64           // the commit at which Redis held the head's entry; 0 when it was gone since
+	settled      event.ID         // the last ID when a drain found nothing beyond the head
 	pendingSince time.Time        // when entries beyond the head were first noticed
 	counted      uint64           // of pending, in Progress
 	next         time.Time        // when to look again
@@ -136,21 +141,22 @@ func (s *scheduler) untilNext() time.Duration {
 func (s *scheduler) poll(ctx context.Context) {
 	now := time.Now()
 	var names []string
+	var witnesses []event.ID
 	var due []*stream
 	for len(s.due) > 0 && len(due) < pollBatch && !s.due[0].next.After(now) {
 		st := heap.Pop(&s.due).(*stream)
-		names, due = append(names, st.name), append(due, st)
+		names, witnesses, due = append(names, st.name), append(witnesses, st.witness()), append(due, st)
 	}
 	if len(due) == 0 {
 		return
 	}
-	infos, err := s.redis.Infos(ctx, names)
+	infos, err := s.redis.InfosAt(ctx, names, witnesses)
 	if err != nil {
 		s.pollFailed(ctx, due, err)
 		return
 	}
 	for i, st := range due {
-		s.look(st, infos[i], now)
+		s.look(st, infos[i], witnesses[i], now)
 	}
 }
 
@@ -164,8 +170,8 @@ func (s *scheduler) pollFailed(ctx context.Context, due []*stream, err error) {
 	}
 }
 
-// look decides what one stream needs now.
-func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time) {
+// look decides what one stream needs now. asked is what its witness was.
+func (s *scheduler) look(st *stream, info redisstream.StreamInfo, asked event.ID, now time.Time) {
 	if info.Err != nil && !errors.Is(info.Err, redisstream.ErrNoStream) {
 		s.failed(st, info.Err)
 		return
@@ -174,9 +180,9 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	changed := st.present == missing || info.Info != st.info
 	st.present = !missing
 	if missing {
-		st.info = redisstream.Info{}
+		st.info, st.compared = redisstream.Info{}, false
 	} else {
-		st.see(info.Info)
+		st.see(info.Info, asked, info.Digest)
 	}
 	s.observeLag(st, now)
 	switch {
@@ -199,19 +205,6 @@ func (s *scheduler) look(st *stream, info redisstream.StreamInfo, now time.Time)
 	}
 }
 
-// see takes note of what Redis says.
-func (s *stream) see(info redisstream.Info) {
-	s.info, s.gone = info, false
-	if info.EntriesAdded >= s.seen.EntriesAdded {
-		s.seen = info
-	}
-}
-
-// upToDate reports whether the archive covers everything that Redis has.
-func (s *stream) upToDate() bool {
-	return s.info.EntriesAdded == s.log.EntriesAdded() && s.info == s.seen
-}
-
 // ripe reports whether what is pending should be archived now: it has waited
 // long enough, there is enough of it, or Redis is about to trim it.
 func (s *scheduler) ripe(st *stream, now time.Time) bool {
@@ -219,7 +212,7 @@ func (s *scheduler) ripe(st *stream, now time.Time) bool {
 	trimmed := st.info.EntriesAdded > st.info.Length
 	return now.Sub(st.pendingSince) >= s.opts.Roll.Age ||
 		pending >= s.opts.Roll.Count ||
-		pending == 0 || st.info != st.seen || // the history went back: do not wait with that
+		pending == 0 || st.info != st.seen || // another history: do not wait with that
 		trimmed && pending*2 >= st.info.Length
 }
 
@@ -288,6 +281,7 @@ func (s *scheduler) finish(ctx context.Context, o outcome) {
 	now := time.Now()
 	switch {
 	case o.err == nil:
+		st.drained()
 		st.failures = 0
 		st.pendingSince = time.Time{}
 		s.sleep(st, true, now)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 )
 
 // Digest returns the SHA-256 of the event's fields, in hex. Two events have
@@ -14,18 +15,41 @@ import (
 // length of its name, its name, the length of its value and its value. Numbers
 // are 8 bytes, big-endian; lengths count bytes.
 func Digest(e *Event) string {
-	h := sha256.New()
-	var number [8]byte
-	write := func(b []byte) {
-		binary.BigEndian.PutUint64(number[:], uint64(len(b)))
-		h.Write(number[:])
-		h.Write(b)
-	}
-	binary.BigEndian.PutUint64(number[:], uint64(len(e.Fields)))
-	h.Write(number[:])
+	d := NewDigester(len(e.Fields))
 	for i := range e.Fields {
-		write(e.Fields[i].Name)
-		write(e.Fields[i].Value)
+		d.text(e.Fields[i].Name)
+		d.text(e.Fields[i].Value)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return d.Digest()
+}
+
+// Digester makes the Digest of an event that comes in pieces.
+type Digester struct {
+	hash   hash.Hash
+	number [8]byte
+}
+
+// NewDigester begins the digest of an event with so many fields. For each of them, in
+// order, Begin and Write take the name and then the value.
+func NewDigester(fields int) *Digester {
+	d := &Digester{hash: sha256.New()}
+	d.Begin(fields)
+	return d
+}
+
+// Begin begins a name or a value of so many bytes; Write takes them.
+func (d *Digester) Begin(size int) {
+	binary.BigEndian.PutUint64(d.number[:], uint64(size))
+	d.hash.Write(d.number[:])
+}
+
+// Write implements io.Writer; it cannot fail.
+func (d *Digester) Write(p []byte) (int, error) { return d.hash.Write(p) }
+
+// Digest returns the digest, once all fields have been written.
+func (d *Digester) Digest() string { return hex.EncodeToString(d.hash.Sum(nil)) }
+
+func (d *Digester) text(b []byte) {
+	d.Begin(len(b))
+	d.hash.Write(b)
 }

@@ -265,7 +265,8 @@ func TestSetID(t *testing.T) {
 	if err := client.SetID(t.Context(), "s", last, 100, deleted); err != nil {
 		t.Fatal(err)
 	}
-	want := redisstream.Info{Length: 1, EntriesAdded: 100, LastGeneratedID: last, MaxDeletedID: deleted, FirstID: event.ID{Ms: 40}, LastID: event.ID{Ms: 40}}
+	want := redisstream.Info{Length: 1, EntriesAdded: 100, LastGeneratedID: last, MaxDeletedID: deleted, FirstID: event.ID{Ms: 40}, LastID: event.ID{Ms: 40},
+		LastDigest: event.Digest(newEvent(event.ID{}, "a", "b"))}
 	if info, err := client.Info(t.Context(), "s"); err != nil || info != want {
 		t.Fatalf("%+v, %v, want %+v", info, err, want)
 	}

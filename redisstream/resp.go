@@ -303,6 +303,24 @@ func (in *input) discard(n int) error {
 	return nil
 }
 
+// pass takes n bytes, hands them to w piece by piece, and forgets them.
+func (in *input) pass(n int, w io.Writer) error {
+	for {
+		piece := in.buf[in.pos:min(len(in.buf), in.pos+n)]
+		if _, err := w.Write(piece); err != nil {
+			return in.fail(err)
+		}
+		if n -= len(piece); n == 0 {
+			in.pos += len(piece)
+			return nil
+		}
+		in.buf = in.buf[:in.pos]
+		if err := in.read(1); err != nil {
+			return err
+		}
+	}
+}
+
 // appendCommand appends a command to a request.
 func appendCommand(b []byte, args ...string) []byte {
 	b = appendHeader(b, '*', len(args))

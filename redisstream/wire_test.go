@@ -3,6 +3,7 @@ package redisstream_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,7 +96,9 @@ func TestExtremeEntries(t *testing.T) {
 	if err != nil || b.Len() != 0 || !snap.AtEnd || !snap.HasInfo {
 		t.Fatalf("after the highest ID: %d events, %+v, %v", b.Len(), snap, err)
 	}
-	want := redisstream.Info{Length: 5, EntriesAdded: 5, LastGeneratedID: event.MaxID, FirstID: event.ID{Seq: 1}, LastID: event.MaxID}
+	want := redisstream.Info{
+		Length: 5, EntriesAdded: 5, LastGeneratedID: event.MaxID, FirstID: event.ID{Seq: 1}, LastID: event.MaxID, LastDigest: event.Digest(events[4]),
+	}
 	if snap.Info != want {
 		t.Fatalf("info %+v, want %+v", snap.Info, want)
 	}
@@ -104,6 +107,21 @@ func TestExtremeEntries(t *testing.T) {
 	}
 	if _, found, err := client.Get(t.Context(), "extreme", event.ID{Ms: 9}); found || err != nil {
 		t.Fatal(found, err)
+	}
+	asked := []event.ID{{Ms: 9}, {}, event.MaxID}
+	digests := []string{"", "", event.Digest(events[4])}
+	for _, e := range events {
+		asked, digests = append(asked, e.ID), append(digests, event.Digest(e))
+	}
+	names := slices.Repeat([]string{"extreme"}, len(asked))
+	infos, err := client.InfosAt(t.Context(), append(names, "none"), append(asked, event.ID{Ms: 1}))
+	if err != nil || !errors.Is(infos[len(asked)].Err, redisstream.ErrNoStream) {
+		t.Fatalf("%+v, %v", infos, err)
+	}
+	for i, id := range asked {
+		if got := infos[i]; got.Err != nil || got.Info != want || got.Digest != digests[i] {
+			t.Errorf("at %s: %+v, want %+v and the digest %q", id, got, want, digests[i])
+		}
 	}
 }
 
