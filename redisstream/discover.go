@@ -17,7 +17,8 @@ const scanCount = 1000
 // Discover gives the name of every stream that include selects and exclude does
 // not, each once, in no particular order. Both hold names and patterns as in
 // Redis's KEYS (see Match). A plain name in include is given first and without
-// looking: the stream may not exist yet. Patterns need a scan over the keys of
+// looking: the stream may not exist yet. Patterns never select streams that are
+// being restored (see Stage). They need a scan over the keys of
 // all masters, one for all patterns together; a stream that is made or deleted
 // meanwhile may or may not be given. The names given are remembered until the
 // end, to give each once.
@@ -110,7 +111,7 @@ func Selected(name string, include, exclude []string) bool {
 
 func matchesAny(name string, patterns []string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
-		return name == p && !isPattern(p) || isPattern(p) && Match(p, name)
+		return name == p && !isPattern(p) || isPattern(p) && Match(p, name) && !IsStage(name)
 	})
 }
 

@@ -40,6 +40,9 @@ type FenceOptions struct {
 	// KeepIDs restores streams: entries keep their IDs, and nobody else may add
 	// to the streams meanwhile. Without it Redis gives entries new IDs.
 	KeepIDs bool
+	// Place gives for a stream that is restored the name that it gets in the end,
+	// for TryFence to try that too; nil: it has its name already.
+	Place func(stream string) string
 }
 
 // FencedWriter adds entries to streams together with the position that they end
@@ -75,8 +78,9 @@ type FencedWriter struct {
 
 // sight is what a stream looked like.
 type sight struct {
-	last event.ID
-	err  error
+	last  event.ID
+	there bool // known if KeepIDs
+	err   error
 }
 
 const (
@@ -383,10 +387,11 @@ func (w *FencedWriter) looks(streams []string) error {
 		if w.opts.KeepIDs {
 			_, _, err := in.status()
 			info, infoErr := in.info()
+			s.there = infoErr == nil
 			if infoErr != nil && errors.Is(classify(infoErr), ErrNoStream) {
 				infoErr = nil
 			}
-			s = sight{info.LastGeneratedID, errors.Join(err, infoErr)}
+			s.last, s.err = info.LastGeneratedID, errors.Join(err, infoErr)
 		} else {
 			from, to, err := in.status()
 			if err == nil && string(in.buf[from:to]) != "stream" && string(in.buf[from:to]) != "none" {

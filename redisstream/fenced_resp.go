@@ -55,6 +55,19 @@ func (in *input) oneQueued() error {
 	return err
 }
 
+// statusOrNumber takes a simple string or a number.
+func (in *input) statusOrNumber() error {
+	if err := in.need(1); err != nil {
+		return err
+	}
+	if in.buf[in.pos] == ':' {
+		_, err := in.number()
+		return err
+	}
+	_, _, err := in.status()
+	return err
+}
+
 // text takes a bulk string.
 func (in *input) text() (string, error) {
 	at, n, err := in.bulk(1 << 20)

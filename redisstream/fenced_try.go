@@ -31,6 +31,14 @@ func (c *Client) TryFence(ctx context.Context, opts FenceOptions, streams []stri
 			if opts.KeepIDs {
 				add("XINFO", "STREAM", stream)
 				add("XSETID", stream, "1-1")
+				if opts.Place != nil {
+					to := opts.Place(stream)
+					add("XINFO", "STREAM", to)
+					add("XGROUP", "CREATE", stream, "a", "$")
+					add("RENAMENX", stream, to)
+					add("RENAME", stream, to)
+					add("UNLINK", stream)
+				}
 			} else {
 				add("TYPE", stream)
 			}

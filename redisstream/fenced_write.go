@@ -322,7 +322,7 @@ func (w *FencedWriter) putBack(ctx context.Context, b *FencedBatch, n int) error
 	var err error
 	for range maxConflicts {
 		w.dead = nil
-		err = w.do(ctx, func() error { return w.set(position, last, nil) })
+		err = w.do(ctx, func() error { return w.set(position, last) })
 		if err == nil || !errors.Is(err, ErrUnreachable) {
 			break
 		}
@@ -330,16 +330,15 @@ func (w *FencedWriter) putBack(ctx context.Context, b *FencedBatch, n int) error
 	return err
 }
 
-// set sets the position, and executes one command before it, in a transaction.
-func (w *FencedWriter) set(position string, last map[string]event.ID, command []string) error {
+// set sets the position, and executes commands before it, in a transaction.
+func (w *FencedWriter) set(position string, last map[string]event.ID, commands ...[]string) error {
 	if err := w.look(nil); err != nil {
 		return err
 	}
-	cn, n := w.cn, 1
+	cn := w.cn
 	cn.out = appendCommand(cn.out, "MULTI")
-	if command != nil {
+	for _, command := range commands {
 		cn.out = appendCommand(cn.out, command...)
-		n++
 	}
 	w.appendFence(position, last)
 	cn.out = appendCommand(cn.out, "EXEC")
@@ -347,7 +346,7 @@ func (w *FencedWriter) set(position string, last map[string]event.ID, command []
 	if err := cn.flush(); err != nil {
 		return err
 	}
-	err := cn.in.executed(n)
+	err := cn.in.executed(len(commands) + 1)
 	if err != nil {
 		if errors.Is(err, errConflict) {
 			w.watching = false
@@ -355,8 +354,12 @@ func (w *FencedWriter) set(position string, last map[string]event.ID, command []
 		}
 		return err
 	}
-	if command != nil {
-		_, _, err = cn.in.status()
+	for range commands {
+		failed := cn.in.statusOrNumber()
+		if cn.in.err != nil {
+			return cn.in.err
+		}
+		err = firstOf(err, failed)
 	}
 	if _, numErr := cn.in.number(); numErr != nil {
 		return cn.in.fail(fmt.Errorf("set the position: %w", numErr))

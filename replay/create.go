@@ -24,16 +24,13 @@ type CreateOptions struct {
 // that replays it. Whatever is wrong is refused before anything is written,
 // wherever it is. The job runs when a worker finds it.
 func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
-	n := jobs.New{
-		Kind: Kind, Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
-		Spec: spec, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
-	}
 	if opts.IdempotencyKey != "" { // what the first one wrote since must not refuse its repeat
-		job, err := s.opts.Jobs.Repeated(ctx, n)
+		job, err := s.Repeated(ctx, spec, opts)
 		if !errors.Is(err, jobs.ErrNotFound) {
 			return job, err
 		}
 	}
+	n := request(spec, opts)
 	frozen, err := s.Resolve(ctx, &spec)
 	if err != nil {
 		return nil, err
@@ -52,6 +49,19 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 		return nil, fmt.Errorf("create replay: %w", err)
 	}
 	return job, nil
+}
+
+// Repeated returns the job that a Create of the same spec and options has made, by their
+// IdempotencyKey. It is jobs.ErrNotFound where none has.
+func (s *Service) Repeated(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
+	return s.opts.Jobs.Repeated(ctx, request(spec, opts)) //nolint:wrapcheck // it says what
+}
+
+func request(spec Spec, opts CreateOptions) jobs.New {
+	return jobs.New{
+		Kind: Kind, Name: opts.Name, Reason: opts.Reason, CreatedBy: opts.By,
+		Spec: spec, IdempotencyKey: opts.IdempotencyKey, Paused: opts.Paused,
+	}
 }
 
 // check has the sink look at its target, without writing.
@@ -107,6 +117,7 @@ func (s *Service) opening(spec *Spec, frozen *Frozen) Opening {
 	return Opening{
 		Options: spec.Sink.Options, Streams: frozen.Streams,
 		Whole:        spec.Filter.IsZero() && spec.Limit == 0 && !spec.Upcast && !spec.Follow && spec.DeadLettersOf == "",
+		Follow:       spec.Follow,
 		BackPressure: spec.BackPressure, Retry: spec.Failures.Retry, Logger: s.opts.Logger,
 	}
 }

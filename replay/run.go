@@ -42,6 +42,9 @@ type run struct {
 
 	cp          checkpoint
 	bytesBefore int64
+	// sent and aside are how many events of the chunk at hand, and letters before
+	// them, are dealt with beyond the checkpoint's mark.
+	sent, aside uint64
 	pacer       pacer
 	breaker     breaker
 	pressure    pressure
@@ -72,7 +75,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 			return err
 		}
 		err := r.pump(ctx)
-		if reportErr := r.report(0, 0); reportErr != nil {
+		if reportErr := r.report(r.sent, r.aside); reportErr != nil {
 			return errors.Join(err, reportErr)
 		}
 		if errors.Is(err, errBehind) {

@@ -183,6 +183,7 @@ type Opening struct {
 	Options json.RawMessage
 	Streams []StreamRange // the selected streams, by Position.Stream
 	Whole   bool          // no filter, no limit, no transform: the range is replayed as it was
+	Follow  bool          // it goes on with live events: it has no end but its cancellation
 	BackPressure
 	Retry  RetryPolicy
 	Logger *slog.Logger

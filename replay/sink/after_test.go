@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -116,21 +117,25 @@ func TestHTTPWarnsOfSecretsInTheQuery(t *testing.T) {
 	}
 }
 
-func TestRedisWarnsOfPasswords(t *testing.T) {
+// TestRedisRefusesPasswords: a password in a URL would be kept with the job; one in a
+// variable is shown nowhere.
+func TestRedisRefusesPasswords(t *testing.T) {
 	server := stacktest.Redis(t, stack.RedisOptions{})
 	command(t, server.Addr(), "ACL", "SETUSER", "bob", "on", ">hunter2", "~*", "+@all")
-	kind := sink.NewRedis(sink.RedisOptions{AllowHosts: sink.Hosts{"*"}})
-	url := strings.Replace(server.URL(), "redis://", "redis://bob:hunter2@", 1)
-	target, err := kind.Check(t.Context(), openingOf(t, 0, map[string]any{"url": url, "stream": "x"}, "a"))
-	if err != nil {
-		t.Fatal(err)
+	kind := sink.NewRedis(sink.RedisOptions{
+		AllowHosts: sink.Hosts{"*"},
+		Environ:    func(name string) (string, bool) { return "hunter2", name == "RESERVOIR_SINK_PASSWORD" },
+	})
+	check := func(password string) (string, error) {
+		url := strings.Replace(server.URL(), "redis://", "redis://bob:"+password+"@", 1)
+		target, err := kind.Check(t.Context(), openingOf(t, 0, map[string]any{"url": url, "stream": "x"}, "a"))
+		return string(must[[]byte](t)(json.Marshal(target))), err
 	}
-	text := must[[]byte](t)(json.Marshal(target))
-	if strings.Contains(string(text), "hunter2") {
-		t.Errorf("the target shows the password: %s", text)
+	if _, err := check("hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(remedy.Of(err), "${RESERVOIR_SINK_") {
+		t.Errorf("in the clear: %v (%s)", err, remedy.Of(err))
 	}
-	if !strings.Contains(string(text), "in the clear") {
-		t.Errorf("no warning: %s", text)
+	if text, err := check("${RESERVOIR_SINK_PASSWORD}"); err != nil || strings.Contains(text, "hunter2") {
+		t.Errorf("in a variable: %s, %v", text, err)
 	}
 }
 

@@ -149,6 +149,14 @@ func (s redisSpec) target(stream string) string {
 	return strings.ReplaceAll(s.Stream, placeholder, stream)
 }
 
+// staged reports whether streams are restored under other names, and get theirs
+// when they are whole: nobody, least of all the archiver, takes a part of a stream
+// for what became of it. A restore that has no end, or that waits for readers,
+// cannot be.
+func (s redisSpec) staged(o replay.Opening) bool {
+	return s.IDs == keepIDs && !o.Follow && o.Group == ""
+}
+
 // reach connects to the target, if it is allowed. release ends what it began.
 func (k *redisKind) reach(ctx context.Context, spec redisSpec) (client *redisstream.Client, release func() error, err error) {
 	if spec.URL == "" {
@@ -195,6 +203,11 @@ func (k *redisKind) Clean(ctx context.Context, o replay.Opening) (err error) {
 	}
 	for i := range lanes {
 		fence := redisstream.FenceOptions{Key: lanes[i].key, Epoch: o.Epoch}
+		if spec.staged(o) {
+			if err := dropStaged(ctx, client, fence, &lanes[i]); err != nil {
+				return redisError(err)
+			}
+		}
 		if err := client.EndFence(ctx, fence, keepFence); err != nil {
 			return redisError(err)
 		}
@@ -217,10 +230,10 @@ func redisError(err error) error {
 	case errors.Is(err, redisstream.ErrAuth):
 		return remedy.Wrap(err, "Correct the user and the password of the target.")
 	case errors.Is(err, redisstream.ErrPermission):
-		return remedy.Wrap(err, "Let the user run WATCH, MULTI, EXEC, DISCARD, HGETALL, HGET, HSET, PEXPIRE, TYPE, XADD, XLEN, XINFO and, to restore streams, XSETID, on the target streams and on keys reservoir:*.")
+		return remedy.Wrap(err, "Let the user run WATCH, MULTI, EXEC, DISCARD, HGETALL, HGET, HSET, PEXPIRE, TYPE, XADD, XLEN, XINFO and, to restore streams, XSETID, XGROUP, RENAME, RENAMENX and UNLINK, on the target streams and on keys reservoir:*.")
 	case errors.Is(err, redisstream.ErrNotStream):
 		return remedy.Wrap(err, "Choose other target streams, or remove the key.")
-	case errors.Is(err, redisstream.ErrForeign):
+	case errors.Is(err, redisstream.ErrForeign) && remedy.Of(err) == "":
 		return remedy.Wrap(err, "Restore into a stream that nobody adds to, and let producers begin when the replay has ended.")
 	case errors.Is(err, redisstream.ErrCheckpointLost):
 		return remedy.Wrap(fmt.Errorf("%w: %w", replay.ErrRecordLost, err),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/reservoirhq/reservoir/event"
@@ -24,6 +23,9 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 	}
 	if o.Replay == "" {
 		o.Replay = "check"
+	}
+	if err := noPassword("url", spec.URL); err != nil {
+		return replay.Target{}, fmt.Errorf("options of sink redis: %w", err)
 	}
 	client, release, err := k.reach(ctx, spec)
 	if err != nil {
@@ -49,16 +51,16 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 	if err != nil {
 		return replay.Target{}, redisError(err)
 	}
-	if w := k.archivedAgain(spec, o); w != "" {
-		warnings = append(warnings, w)
+	again, err := k.archivedAgain(ctx, spec, o, client)
+	if err != nil {
+		return replay.Target{}, redisError(err)
 	}
-	if u, err := url.Parse(spec.URL); err == nil && u.User != nil {
-		if password, set := u.User.Password(); set && !strings.HasPrefix(password, "${") {
-			warnings = append(warnings, "the password in url is kept with the job, in the clear: give it as ${"+SecretPrefix+"…}")
-		}
-	}
+	warnings = append(warnings, again...)
 	if spec.IDs == keepIDs && !o.Whole {
 		warnings = append(warnings, "the streams are restored in part: their last-generated-id and entries-added will be those of what was replayed")
+	}
+	if spec.staged(o) && o.MaxLength > 0 {
+		warnings = append(warnings, "streams are restored beside their place, where nobody trims them: where one has more entries than max_length, the replay holds for good")
 	}
 	return replay.Target{
 		Key:         client.Place() + "#" + spec.Stream,
@@ -69,44 +71,66 @@ func (k *redisKind) Check(ctx context.Context, o replay.Opening) (target replay.
 	}, nil
 }
 
-// archivedAgain warns of a target that the archiver takes, "" when there is none.
-func (k *redisKind) archivedAgain(spec redisSpec, o replay.Opening) string {
-	if spec.URL != "" || k.opts.Archived == nil {
-		return ""
+// archivedAgain warns of a target that the archiver takes. A stream that comes back
+// as it was is the one that is archived.
+func (k *redisKind) archivedAgain(ctx context.Context, spec redisSpec, o replay.Opening, client *redisstream.Client) ([]string, error) {
+	if k.opts.Archived == nil || k.opts.Default == nil {
+		return nil, nil
 	}
 	for _, s := range o.Streams {
-		if target := spec.target(s.Stream); k.opts.Archived(target) {
-			return fmt.Sprintf("the target %q is a stream that the archiver takes (streams.include): what is replayed is archived again, unless streams.exclude names it", target)
+		target := spec.target(s.Stream)
+		if !k.opts.Archived(target) || target == s.Stream && spec.staged(o) {
+			continue
 		}
+		same, err := client.SamePlace(ctx, k.opts.Default)
+		if err != nil || !same {
+			return nil, err
+		}
+		return []string{fmt.Sprintf("the target %q is a stream that the archiver takes (streams.include): what is replayed is archived again, unless streams.exclude names it", target)}, nil
 	}
-	return ""
+	return nil, nil
 }
 
 // notSource refuses a replay that would write to a stream that it reads.
 func (k *redisKind) notSource(ctx context.Context, spec redisSpec, o replay.Opening, client *redisstream.Client) error {
-	if spec.AllowSource || k.opts.Default == nil {
+	target, among := sourceAmong(spec, o)
+	switch piecemeal := spec.IDs == keepIDs && !spec.staged(o); {
+	case !among, spec.AllowSource && !piecemeal:
+		return nil
+	case k.opts.Default == nil && !spec.AllowSource:
+		return remedy.Wrapf(fmt.Errorf("the target %q has the name of a stream that is replayed, and no Redis is configured, or it does not answer: nobody can tell whether it is that stream", target),
+			"Let the Redis of redis.url answer; give the option stream, such as %q; or allow_source if the target is another Redis.", placeholder+":replay")
+	case k.opts.Default == nil:
 		return nil
 	}
+	same, err := client.SamePlace(ctx, k.opts.Default)
+	switch {
+	case err != nil:
+		return redisError(err)
+	case !same:
+		return nil
+	case spec.AllowSource:
+		return remedy.Wrapf(fmt.Errorf("stream %q would be restored in its own place while others read it: a replay that follows, or that looks at a consumer group, puts in one entry after the other", target),
+			"Restore without follow and without a group: the stream is there when it is whole.")
+	}
+	return remedy.Wrapf(fmt.Errorf("the target %q is a stream that is replayed: its consumers would get the events among new ones, and the archive would hold them twice", target),
+		"Give the option stream, such as %q, or allow_source if that is what you want.", placeholder+":replay")
+}
+
+// sourceAmong gives the first target that has the name of a stream which is
+// replayed, and whether there is one.
+func sourceAmong(spec redisSpec, o replay.Opening) (string, bool) {
 	sources := make(map[string]struct{}, len(o.Streams))
 	for _, s := range o.Streams {
 		sources[s.Stream] = struct{}{}
 	}
 	for _, s := range o.Streams {
 		target := spec.target(s.Stream)
-		if _, same := sources[target]; !same {
-			continue
+		if _, same := sources[target]; same {
+			return target, true
 		}
-		same, err := client.SamePlace(ctx, k.opts.Default)
-		if err != nil {
-			return redisError(err)
-		}
-		if !same {
-			return nil
-		}
-		return remedy.Wrapf(fmt.Errorf("the target %q is a stream that is replayed: its consumers would get the events among new ones, and the archive would hold them twice", target),
-			"Give the option stream, such as %q, or allow_source if that is what you want.", placeholder+":replay")
 	}
-	return nil
+	return "", false
 }
 
 // oneToOne refuses to restore two streams as one.
@@ -128,11 +152,16 @@ func oneToOne(spec redisSpec, o replay.Opening) error {
 
 func checkLane(ctx context.Context, client *redisstream.Client, spec redisSpec, o replay.Opening, l *lane) error {
 	for from := 0; from < len(l.targets); from += checkChunk {
-		targets := l.targets[from:min(from+checkChunk, len(l.targets))]
-		if err := client.TryFence(ctx, redisstream.FenceOptions{Key: l.key, KeepIDs: spec.IDs == keepIDs}, targets); err != nil {
+		to := min(from+checkChunk, len(l.targets))
+		names := l.names[from:to]
+		fence := redisstream.FenceOptions{Key: l.key, KeepIDs: spec.IDs == keepIDs}
+		if spec.staged(o) {
+			fence.Place = l.places(from, to)
+		}
+		if err := client.TryFence(ctx, fence, l.targets[from:to]); err != nil {
 			return err
 		}
-		infos, err := client.Infos(ctx, targets)
+		infos, err := client.Infos(ctx, names)
 		if err != nil {
 			return err
 		}
@@ -141,7 +170,7 @@ func checkLane(ctx context.Context, client *redisstream.Client, spec redisSpec, 
 				return err
 			}
 		}
-		if err := checkGroup(ctx, client, o, targets); err != nil {
+		if err := checkGroup(ctx, client, o, names); err != nil {
 			return err
 		}
 	}
@@ -155,13 +184,18 @@ func checkTarget(spec redisSpec, info redisstream.StreamInfo) error {
 		return nil
 	case info.Err != nil:
 		return fmt.Errorf("target: %w", info.Err)
-	case spec.IDs == keepIDs && (info.Length > 0 || info.EntriesAdded > 0 || !info.LastGeneratedID.IsZero()):
+	case spec.IDs == keepIDs && used(info):
 		return remedy.Wrapf(fmt.Errorf("stream %q exists, with %d entries and the last ID %s: IDs can be kept in a fresh stream only", info.Stream, info.Length, info.LastGeneratedID),
 			"Delete the stream, choose another name by the option stream, or use ids new.")
 	case info.LastGeneratedID == event.MaxID:
 		return remedy.Wrapf(fmt.Errorf("stream %q has the highest ID there is: no entry can be added", info.Stream), "Choose another stream.")
 	}
 	return nil
+}
+
+// used reports whether entries were ever added to a stream.
+func used(info redisstream.StreamInfo) bool {
+	return info.Length > 0 || info.EntriesAdded > 0 || !info.LastGeneratedID.IsZero()
 }
 
 // checkGroup refuses back-pressure of a group that is not there.

@@ -59,7 +59,10 @@ func TestRedisCheckRefuses(t *testing.T) {
 	command(t, addr, "XGROUP", "CREATE", "prepared:copy", "g", "$", "MKSTREAM")
 	kind := sink.NewRedis(sink.RedisOptions{
 		Default: client, AllowHosts: sink.Hosts{"127.0.0.1"},
-		Environ: func(name string) (string, bool) { return "secret", name == "RESERVOIR_SINK_PASSWORD" },
+		Environ: func(name string) (string, bool) {
+			value, there := map[string]string{"RESERVOIR_SINK_PASSWORD": "secret", "RESERVOIR_SINK_WRONG": "wrong"}[name]
+			return value, there
+		},
 	})
 	keep := map[string]any{"ids": "keep", "stream": "{stream}:copy"}
 	for _, test := range []struct {
@@ -87,7 +90,9 @@ func TestRedisCheckRefuses(t *testing.T) {
 		{name: "a secret", options: map[string]any{"url": "redis://reader:${RESERVOIR_SINK_PASSWORD}@127.0.0.1:" + port, "stream": "x"}, streams: "a", want: "XADD"},
 		{name: "a secret that is not there", options: map[string]any{"url": "redis://reader:${RESERVOIR_SINK_OTHER}@127.0.0.1:" + port}, streams: "a", want: "RESERVOIR_SINK_OTHER is not set"},
 		{name: "somebody's secret", options: map[string]any{"url": "redis://reader:${HOME}@127.0.0.1:" + port}, streams: "a", want: "RESERVOIR_SINK_"},
-		{name: "a wrong password", options: map[string]any{"url": "redis://reader:wrong@127.0.0.1:" + port}, streams: "a", want: "refused the user"},
+		{name: "a wrong password", options: map[string]any{"url": "redis://reader:${RESERVOIR_SINK_WRONG}@127.0.0.1:" + port, "stream": "x"}, streams: "a", want: "refused the user"},
+		{name: "a password in the clear", options: map[string]any{"url": "redis://reader:secret@127.0.0.1:" + port, "stream": "x"}, streams: "a", want: "url holds a password"},
+		{name: "half of one", options: map[string]any{"url": "redis://:half${RESERVOIR_SINK_PASSWORD}@127.0.0.1:" + port, "stream": "x"}, streams: "a", want: "url holds a password"},
 		{name: "nobody there", options: map[string]any{"url": "redis://127.0.0.1:1"}, streams: "a", want: replay.ErrUnavailable.Error()},
 		{name: "an unknown option", options: map[string]any{"steam": "x"}, streams: "a", want: "steam"},
 		{name: "unknown IDs", options: map[string]any{"ids": "old"}, streams: "a", want: "ids"},

@@ -13,8 +13,9 @@ import (
 // one slot of a cluster, as far as their names show that it is one.
 type lane struct {
 	key     string
-	targets []string
-	index   map[string]int // of targets
+	targets []string       // the keys that are written
+	names   []string       // those of the target streams: other ones if these are restored
+	index   map[string]int // of names
 
 	writer   *redisstream.FencedWriter
 	position replay.Position
@@ -32,10 +33,10 @@ func lanesOf(spec redisSpec, o replay.Opening, clustered bool) ([]lane, []route,
 	byKey := map[string]int{}
 	for i, s := range o.Streams {
 		target := spec.target(s.Stream)
-		key := "reservoir:replay:" + o.Replay
+		key, tag := "reservoir:replay:"+o.Replay, ""
 		if clustered {
-			tag, ok := hashTag(target)
-			if !ok {
+			var ok bool
+			if tag, ok = hashTag(target); !ok {
 				return nil, nil, remedy.Wrapf(fmt.Errorf("target stream %q: no other key can be made to share its slot", target), "Choose a name without %q, or with a hash tag.", "}")
 			}
 			key = "reservoir:{" + tag + "}:replay:" + o.Replay
@@ -51,6 +52,10 @@ func lanesOf(spec redisSpec, o replay.Opening, clustered bool) ([]lane, []route,
 		if !known {
 			t = len(l.targets)
 			l.index[target] = t
+			l.names = append(l.names, target)
+			if spec.staged(o) {
+				target = redisstream.Stage(o.Replay, tag, target)
+			}
 			l.targets = append(l.targets, target)
 		}
 		routes[i] = route{n, t}

@@ -21,9 +21,9 @@ func (s *redisSink) Pressure(ctx context.Context) (string, error) {
 	}
 	for i, b := range backlogs {
 		if bounds.Group != "" && !b.Grouped {
-			return "", noGroup(bounds.Group, s.targets[i])
+			return "", noGroup(bounds.Group, s.names[i])
 		}
-		if reason := s.pressure(s.targets[i], b); reason != "" {
+		if reason := s.pressure(s.names[i], b); reason != "" {
 			return reason, nil
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxIdle is after how many batches the checkpoint of a lane that they had
-	// no events for is moved on.
+	// no events for is moved on, and names of streams that are restored are looked at.
 	maxIdle = 256
 	// maxWriters bounds the lanes that keep a connection.
 	maxWriters = 64
@@ -25,13 +25,16 @@ type redisSink struct {
 	client  *redisstream.Client
 	release func() error
 	lanes   []lane
-	routes  []route // by Position.Stream
-	targets []string
+	routes  []route  // by Position.Stream
+	staged  bool     // see redisSpec.staged
+	targets []string // of all lanes
+	names   []string
 
 	dealt   [2]deal // the batch at hand, and the one that is sent ahead
 	scratch []byte
 	uses    uint64
 	writers int // lanes that keep a connection
+	batches int // that were written
 	sent    replay.Position
 }
 
@@ -45,7 +48,7 @@ func (k *redisKind) Open(ctx context.Context, o replay.Opening) (replay.Sink, er
 	if err != nil {
 		return nil, err
 	}
-	s := &redisSink{spec: spec, opening: o, client: client, release: release}
+	s := &redisSink{spec: spec, opening: o, client: client, release: release, staged: spec.staged(o)}
 	if err := k.notSource(ctx, spec, o, client); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -62,12 +65,12 @@ func (k *redisKind) Open(ctx context.Context, o replay.Opening) (replay.Sink, er
 
 // takeOver opens a lane.
 func (s *redisSink) takeOver(ctx context.Context, l *lane) (err error) {
-	s.targets = append(s.targets, l.targets...)
+	s.targets, s.names = append(s.targets, l.targets...), append(s.names, l.names...)
 	s.rest(l)
 	opts := redisstream.FenceOptions{Key: l.key, Epoch: s.opening.Epoch, KeepIDs: s.spec.IDs == keepIDs, Known: !s.opening.Written.IsZero()}
 	l.writer, err = s.client.Fence(ctx, opts)
 	if opts.Known && errors.Is(err, redisstream.ErrCheckpointLost) {
-		blank, infoErr := s.blank(ctx, l.targets)
+		blank, infoErr := s.blank(ctx, l.names) // what is not in its place yet is of no use
 		if infoErr != nil || !blank {
 			return errors.Join(infoErr, err)
 		}
@@ -76,6 +79,11 @@ func (s *redisSink) takeOver(ctx context.Context, l *lane) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if s.staged {
+		if err := s.beginStaged(ctx, l); err != nil {
+			return err
+		}
 	}
 	if text := l.writer.Position(); text != "" {
 		l.position, err = replay.ParsePosition(text)
@@ -165,6 +173,13 @@ func (s *redisSink) WriteAhead(ctx context.Context, b *replay.Batch, next func()
 	if d.rejected != nil {
 		return d.rejected
 	}
+	if s.batches++; s.staged && s.batches%maxIdle == 0 {
+		for i := range s.lanes {
+			if err := s.placesFree(ctx, &s.lanes[i]); err != nil {
+				return redisError(err)
+			}
+		}
+	}
 	var ahead func() *redisstream.FencedBatch
 	if next != nil && len(s.lanes) == 1 {
 		ahead = func() *redisstream.FencedBatch { return s.prepare(next()) }
@@ -210,15 +225,29 @@ func furthest(a, b replay.Position) replay.Position {
 }
 
 // Finish implements replay.Finisher: streams that were restored as a whole get
-// their counters back.
+// their counters back, and those that are staged come into their places, one
+// after the other.
 func (s *redisSink) Finish(ctx context.Context) error {
-	if s.spec.IDs != keepIDs || !s.opening.Whole {
+	if s.spec.IDs != keepIDs {
 		return nil
 	}
 	for i, source := range s.opening.Streams {
-		if err := s.restore(ctx, i, source); err != nil {
+		if err := s.finish(ctx, i, source); err != nil {
 			return redisError(fmt.Errorf("restore stream %q: %w", source.Stream, err))
 		}
+	}
+	return nil
+}
+
+func (s *redisSink) finish(ctx context.Context, i int, source replay.StreamRange) error {
+	r := s.routes[i]
+	if l := &s.lanes[r.lane]; s.opening.Whole && !(s.staged && l.writer.Placed(l.names[r.target])) {
+		if err := s.restore(ctx, i, source); err != nil {
+			return err
+		}
+	}
+	if s.staged {
+		return s.finishStaged(ctx, r)
 	}
 	return nil
 }

@@ -224,10 +224,13 @@ func TestRedisReplays(t *testing.T) {
 			if err := third.Write(t.Context(), s.batch(s.origin(1500).Position, 400)); err != nil {
 				t.Fatal(err)
 			}
-			s.want(t, client, copyOf, test.provenance, test.ids)
+			if n := command(t, server.Addr(), "EXISTS", "a:copy").(int64); (n == 0) != test.ids {
+				t.Fatal("a stream that is restored is there before it is whole, or another one is not")
+			}
 			if err := third.(replay.Finisher).Finish(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			s.want(t, client, copyOf, test.provenance, test.ids)
 			o.Epoch = 1
 			if _, err := kind.Open(t.Context(), o); !errors.Is(err, replay.ErrFenced) {
 				t.Fatalf("a lower epoch opens: %v", err)
@@ -533,6 +536,9 @@ func TestRedisFailsLoudly(t *testing.T) {
 			}
 			command(t, server.Addr(), test.spoil...)
 			err := to.Write(t.Context(), s.batch(first.Origins[0].Position, 8))
+			if err == nil && test.ids == "keep" {
+				err = to.(replay.Finisher).Finish(t.Context())
+			}
 			command(t, server.Addr(), "CONFIG", "SET", "maxmemory", 0)
 			switch {
 			case err == nil, test.want != nil && !errors.Is(err, test.want):

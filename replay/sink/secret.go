@@ -22,7 +22,7 @@ type Environ func(name string) (value string, there bool)
 // missing, and never a value.
 func (e Environ) Expand(text string) (string, error) {
 	var failed error
-	out := regexp.MustCompile(`\$\{[^}]*\}`).ReplaceAllStringFunc(text, func(ref string) string {
+	out := references().ReplaceAllStringFunc(text, func(ref string) string {
 		name := ref[2 : len(ref)-1]
 		if !strings.HasPrefix(name, SecretPrefix) {
 			failed = remedy.Wrapf(fmt.Errorf("%s: only environment variables that begin with %s can be used", ref, SecretPrefix),
@@ -42,3 +42,26 @@ func (e Environ) Expand(text string) (string, error) {
 	}
 	return out, nil
 }
+
+// noPassword refuses a URL that holds a password itself: options are kept with the
+// job, and shown.
+func noPassword(option, url string) error {
+	_, rest, _ := strings.Cut(url, "://")
+	user, _, there := cutLast(rest, "@")
+	_, password, _ := strings.Cut(user, ":")
+	if !there || references().ReplaceAllString(password, "") == "" {
+		return nil
+	}
+	return remedy.Wrapf(fmt.Errorf("%s holds a password: it would be kept with the job, and shown", option),
+		"Write ${%sPASSWORD} in its place, and set that variable where workers run and replays are created.", SecretPrefix)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return "", s, false
+}
+
+// references finds what Expand replaces.
+func references() *regexp.Regexp { return regexp.MustCompile(`\$\{[^}]*\}`) }
