@@ -57,7 +57,7 @@ func TestQuietStreamForgetsFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newScheduler(&Archiver{opts: Options{Include: []string{"s"}}.withDefaults(), log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil)})
-	st := &stream{name: "s", log: log, failures: 6, interval: time.Second}
+	st := &stream{name: "s", log: log, compared: true, failures: 6, interval: time.Second}
 	s.look(st, redisstream.StreamInfo{Stream: "s"}, event.ID{}, time.Now())
 	if st.failures != 0 {
 		t.Errorf("%d failures in a row, after a look that found all well", st.failures)

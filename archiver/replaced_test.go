@@ -142,6 +142,53 @@ func TestReplacedBetweenTwoLooks(t *testing.T) {
 	}
 }
 
+// TestRestoredWhileTheDaemonLooks: a stream that was deleted comes back as a whole, as it
+// was archived, and goes on. That is the stream that was archived, whether the daemon saw
+// that it was gone or not, and also when it is trimmed before it is archived again.
+func TestRestoredWhileTheDaemonLooks(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		seen bool // to be gone
+		trim bool
+	}{{"at once", false, false}, {"when that was recorded", true, false}, {"and trimmed", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarnessIn(t, stacktest.Redis(t, stack.RedisOptions{}), 0)
+			h.transaction(t, func(s *script) { s.same("s", ids(1, 300)...); s.do("XTRIM", "s", "MAXLEN", 250) })
+			a := h.follow(t, 250)
+			h.transaction(t, func(s *script) {
+				s.same("restored", ids(51, 300)...)
+				s.do("XSETID", "restored", "300-0", "ENTRIESADDED", 300)
+			})
+			wantGaps := uint64(1) // what was trimmed at first
+			if c.seen {
+				wantGaps++
+				h.transaction(t, func(s *script) { s.do("DEL", "s") })
+				eventually(t, "the removal is recorded", func(context.Context) bool { return a.Progress().Gaps == wantGaps })
+			}
+			h.transaction(t, func(s *script) { s.do("DEL", "s"); s.do("RENAME", "restored", "s") })
+			<-time.After(200 * time.Millisecond) // for some looks
+			h.transaction(t, func(s *script) {
+				s.same("s", ids(1001, 1000+rollCount)...)
+				if c.trim {
+					s.do("XTRIM", "s", "MAXLEN", rollCount)
+				}
+			})
+			eventually(t, "what came after is archived", func(context.Context) bool { return a.Progress().Events == 250+rollCount })
+			for entry, n := range h.archived(t) {
+				if n > 1 {
+					t.Errorf("%s is in the archive %d times", entry, n)
+				}
+			}
+			if n := h.incarnations(t, "s"); n != 1 || !h.holdsAll(t) {
+				t.Errorf("%d incarnations, all there: %v", n, h.holdsAll(t))
+			}
+			if p := a.Progress(); p.Gaps != wantGaps || p.Lost != 50 {
+				t.Errorf("gaps %+v, want %d, and 50 entries lost", h.gaps(t, "s"), wantGaps)
+			}
+		})
+	}
+}
+
 func (c *replacement) check(t *testing.T, h *harness) {
 	t.Helper()
 	gaps := h.gaps(t, "s")

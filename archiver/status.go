@@ -189,6 +189,7 @@ type position struct {
 	head   event.ID
 	added  uint64
 	digest string
+	gone   bool // from Redis, as far as the log says
 }
 
 // archived fills in what the archive knows.
@@ -211,9 +212,9 @@ func (s *surveyor) archived(ctx context.Context, st *Status) (position, error) {
 		t.RawBytes += c.Totals.RawBytes
 		t.Gaps += c.Totals.Gaps
 		t.Lost += c.Totals.Lost
-		at = position{c.Head, c.EntriesAdded, c.HeadDigest}
+		at = position{c.Head, c.EntriesAdded, c.HeadDigest, c.Gap != nil && c.Gap.Cause == archive.CauseRemoved}
 		if c.Seal != nil { // what comes next begins at its base
-			at = position{c.Seal.Base, c.Seal.BaseEntriesAdded, c.Seal.BaseDigest}
+			at = position{head: c.Seal.Base, added: c.Seal.BaseEntriesAdded, digest: c.Seal.BaseDigest}
 		}
 	}
 	st.Head = at.head
@@ -236,33 +237,60 @@ func (s *surveyor) archived(ctx context.Context, st *Status) (position, error) {
 // lag fills in what lies in Redis beyond the head.
 func (s *surveyor) lag(ctx context.Context, st *Status, at position, info *redisstream.Info) error {
 	live := st.Live
-	if info.LastGeneratedID.Less(at.head) || info.EntriesAdded < at.added {
-		live.Replaced = true
-		at = position{}
+	known := info.LastID != at.head || at.digest == "" || at.digest == info.LastDigest
+	if info.EntriesAdded == at.added && info.LastGeneratedID == at.head && known {
+		return nil
+	}
+	first := info.FirstID
+	if !at.head.IsZero() {
+		next, same, err := s.beyond(ctx, st.Stream, at, info)
+		if err != nil {
+			return err
+		}
+		if first = next; !same {
+			live.Replaced = true
+			at, first = position{}, info.FirstID
+		}
 	}
 	if live.Lag = info.EntriesAdded - at.added; live.Lag == 0 {
 		return nil
 	}
-	first := info.FirstID
-	switch {
-	case info.Length == 0:
+	if info.Length == 0 {
 		live.Unarchived = live.Lag
 		return nil
-	case at.head.Less(first):
-		live.Unarchived = live.Lag - min(live.Lag, info.Length)
-	default:
-		var b event.Batch
-		if err := s.redis.Range(ctx, st.Stream, at.head.Next(), event.MaxID, 1, &b); err != nil {
-			return err
-		}
-		if b.Len() == 0 {
-			return nil
-		}
-		first = b.ID(0)
 	}
-	live.LagAge = max(0, s.spec.Now.Sub(timeOf(first)))
-	live.LagSeconds = live.LagAge.Seconds()
+	if at.head.Less(info.FirstID) {
+		live.Unarchived = live.Lag - min(live.Lag, info.Length)
+	}
+	if !first.IsZero() {
+		live.LagAge = max(0, s.spec.Now.Sub(timeOf(first)))
+		live.LagSeconds = live.LagAge.Seconds()
+	}
 	return nil
+}
+
+// beyond gives the first entry in Redis beyond a position, zero if there is none, and
+// whether the stream is, as far as shows, the one that was archived up to there.
+func (s *surveyor) beyond(ctx context.Context, stream string, at position, info *redisstream.Info) (next event.ID, same bool, err error) {
+	if !fits(*info, at.head, at.added) {
+		return event.ID{}, false, nil
+	}
+	var b event.Batch
+	if err := s.redis.Range(ctx, stream, at.head, event.MaxID, 2, &b); err != nil {
+		return event.ID{}, false, err
+	}
+	same = !at.gone && (at.digest == "" || explained(*info, at.head))
+	for i := range b.Len() {
+		if b.ID(i) != at.head {
+			return b.ID(i), same, nil
+		}
+		if at.digest != "" {
+			var e event.Event
+			b.Event(i, &e)
+			same = event.Digest(&e) == at.digest
+		}
+	}
+	return event.ID{}, same, nil
 }
 
 // timeOf gives the time of an ID, or of the highest one that is a time.

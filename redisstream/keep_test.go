@@ -186,6 +186,10 @@ func TestTrimInSteps(t *testing.T) {
 	if err != nil || n != 0 {
 		t.Fatalf("trimmed %d entries of the last hour, %v", n, err)
 	}
+	another := redisstream.TrimSpec{CommittedHead: info.LastID.Next()}
+	if n, err = client.Trim(t.Context(), "s", another); err != nil || n != 0 {
+		t.Fatalf("trimmed %d of a stream that does not hold the head, %v", n, err)
+	}
 	n, err = client.Trim(t.Context(), "s", redisstream.TrimSpec{CommittedHead: info.LastID})
 	if err != nil || n < 34_900 || n > 34_999 {
 		t.Fatalf("trimmed %d, %v", n, err)

@@ -19,6 +19,8 @@ const trimStep = 10_000
 type TrimSpec struct {
 	// CommittedHead is the last ID that is safely archived. Its entry and all
 	// after it stay: it is what a later comparison with the archive holds on to.
+	// Where that entry is not in the stream nothing is removed: the stream may be
+	// another one, of which nothing is archived.
 	CommittedHead event.ID
 	// RetainFor keeps entries that are younger, by the milliseconds of their ID
 	// and the clock of the server (not the local one). IDs that a producer
@@ -32,7 +34,7 @@ type TrimSpec struct {
 // It never removes what lies within spec's bounds, nor what a consumer group has
 // pending or has not been delivered yet (nor the entry that was delivered last).
 //
-// Groups and clock are looked at and the entries are removed in one script per
+// Head, groups and clock are looked at and the entries are removed in one script per
 // step, so nothing can happen in between; only a group that is made later, or
 // set back, may find entries gone. Redis removes whole blocks of entries (100 by
 // default), so up to a block more than asked for stays.
@@ -46,7 +48,7 @@ func (c *Client) Trim(ctx context.Context, stream string, spec TrimSpec) (trimme
 	}
 	script := redis.NewScript(trimScript)
 	for {
-		n, err := script.Run(ctx, c.rdb, []string{stream}, keep.String(), max(0, spec.RetainFor.Milliseconds()), trimStep).Int64()
+		n, err := script.Run(ctx, c.rdb, []string{stream}, keep.String(), max(0, spec.RetainFor.Milliseconds()), trimStep, spec.CommittedHead.String()).Int64()
 		trimmed += max(0, n)
 		switch err := classify(err); {
 		case errors.Is(err, ErrNoStream):
@@ -61,7 +63,7 @@ func (c *Client) Trim(ctx context.Context, stream string, spec TrimSpec) (trimme
 
 // trimScript trims KEYS[1] below ARGV[1], and below what was added in the last
 // ARGV[2] milliseconds, and below what its groups need, by at most ARGV[3]
-// entries. IDs are compared as text, because Lua's numbers have 53 bits.
+// entries, if it holds the entry ARGV[4]. IDs are compared as text, because Lua's numbers have 53 bits.
 const trimScript = `
 local function below(a, b)
   local ams, aseq = string.match(a, '^(%d+)%-(%d+)$')
@@ -70,6 +72,7 @@ local function below(a, b)
   if #ams ~= #bms then return #ams < #bms end
   return ams < bms
 end
+if #redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[4]) == 0 then return 0 end
 local keep = ARGV[1]
 local function lower(id) if below(id, keep) then keep = id end end
 local retain = tonumber(ARGV[2])
