@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/reservoirhq/reservoir/archive"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
@@ -83,7 +85,7 @@ func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target
 	}
 }
 
-// lastOnly leaves out what was deleted with the earlier incarnations of streams.
+// lastOnly leaves out what is in earlier incarnations of streams only.
 func (s *Service) lastOnly(ctx context.Context, spec *Spec, frozen *Frozen) error {
 	filter, _, err := splitFilter(spec.Filter)
 	if err != nil {
@@ -105,11 +107,51 @@ func (s *Service) lastOnly(ctx context.Context, spec *Spec, frozen *Frozen) erro
 		}
 		frozen.Events -= all.Events - last.Events
 		frozen.Bytes -= all.Bytes - last.Bytes
-		if n := all.Events - last.Events; n > 0 {
-			frozen.Warnings = append(frozen.Warnings, fmt.Sprintf("stream %q was deleted and made anew: it is restored as it was last, without up to %d events from before", r.Stream, n))
+		n, cut, err := s.leftOut(ctx, r, filter)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			why := "was deleted and made anew"
+			if cut {
+				why = "went back to an older state in Redis, or was deleted and made anew"
+			}
+			frozen.Warnings = append(frozen.Warnings, fmt.Sprintf("stream %q %s: it is restored as it was last, without up to %d events that it had before", r.Stream, why, n))
 		}
 	}
 	return nil
+}
+
+// leftOut counts, at the most, the events of earlier incarnations that do not
+// belong to what was last. cut says that a part of one does.
+func (s *Service) leftOut(ctx context.Context, r *StreamRange, filter *event.Matcher) (n uint64, cut bool, err error) {
+	lives, err := livesOf(ctx, s.opts.Archive, r)
+	if err != nil {
+		return 0, false, err
+	}
+	kept := map[int]event.ID{}
+	for _, l := range lives {
+		kept[l.number] = l.to
+	}
+	for number := 1; number < r.Incarnation; number++ {
+		within := r.Range
+		if to, ok := kept[number]; ok {
+			cut = true
+			if to == event.MaxID {
+				continue
+			}
+			within = within.Intersect(event.Range{From: to.Next()})
+		}
+		if within.IsEmpty() {
+			continue
+		}
+		p, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: r.Stream, Incarnation: number, Range: within, Filter: filter})
+		if err != nil {
+			return 0, false, fmt.Errorf("plan the replay of stream %q: %w", r.Stream, err)
+		}
+		n += p.Totals.Events
+	}
+	return n, cut, nil
 }
 
 // opening is what a sink gets to know of a replay, but for its job.

@@ -90,6 +90,10 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*run, error) {
 	r.opening = e.svc.opening(&r.spec, r.frozen)
 	r.opening.Replay, r.opening.Epoch = job.ID, h.Epoch()
 	r.opening.Retry = r.opening.Retry.withDefaults()
+	if p := job.Progress; p.Done > r.cp.Read && p.DeadLetters >= r.cp.Letters+r.cp.Rejected {
+		letters := min(p.DeadLetters-r.cp.Letters-r.cp.Rejected, p.Done-r.cp.Read)
+		r.before = [2]uint64{p.Done - r.cp.Read - letters, letters}
+	}
 	r.pacer = pacer{pace: r.spec.Pace}
 	r.breaker = breaker{policy: r.opening.Retry}
 	return r, nil

@@ -48,7 +48,17 @@ func TestTargetIsDown(t *testing.T) {
 			if job.State != jobs.Paused || !strings.Contains(job.StateReason, "has been down since") || job.Progress.DeadLetters != 0 {
 				t.Fatalf("it is %s: %s", job.State, job.StateReason)
 			}
-			b.target.fault = nil
+			// What was sent of the chunk at hand counts, after another failure too.
+			for range 2 {
+				if n := uint64(len(b.target.got)); n == 0 || n == 2500 || job.Progress.Done != n || job.Progress.Selected != n {
+					t.Errorf("the target has %d events, and the progress is %+v", n, job.Progress)
+				}
+				b.target.openErr = func() error { return fmt.Errorf("open: %w", replay.ErrUnavailable) }
+				if job = b.run(id); job.State != jobs.Paused {
+					t.Fatalf("it is %s: %s", job.State, job.StateReason)
+				}
+			}
+			b.target.openErr, b.target.fault = nil, nil
 			if job = b.run(id); job.State != jobs.Succeeded {
 				t.Fatalf("it is %s: %s, %v", job.State, job.StateReason, job.LastError)
 			}

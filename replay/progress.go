@@ -150,6 +150,26 @@ func (p *checkpoint) report(to *jobs.Progress, streams []StreamRange, events, le
 	}
 }
 
+// beyond counts the events beyond the checkpoint's mark that are dealt with, and the
+// letters among what was set aside before it could be sent.
+func (r *run) beyond() (events, letters uint64) {
+	c := r.hand
+	if c == nil {
+		return r.before[0], r.before[1]
+	}
+	for i := range c.Origins {
+		if c.Origins[i].Position.Compare(r.cp.Sent) <= 0 {
+			events++
+		}
+	}
+	for _, l := range c.letters {
+		if l.letter.Position.Compare(r.cp.Sent) <= 0 {
+			letters++
+		}
+	}
+	return events, letters
+}
+
 // progress reports now and then.
 func (r *run) progress(events, letters uint64) error {
 	if time.Since(r.reported) < reportEvery {

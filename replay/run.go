@@ -42,10 +42,11 @@ type run struct {
 
 	cp          checkpoint
 	bytesBefore int64
-	// sent and aside are how many events of the chunk at hand, and letters before
-	// them, are dealt with beyond the checkpoint's mark.
-	sent, aside uint64
-	pacer       pacer
+	hand        *chunk // the chunk that is dealt with
+	// before is how many events and letters beyond the checkpoint's mark the attempt
+	// before this one dealt with, as long as there is no chunk to count them in.
+	before [2]uint64
+	pacer  pacer
 	breaker     breaker
 	pressure    pressure
 
@@ -75,7 +76,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 			return err
 		}
 		err := r.pump(ctx)
-		if reportErr := r.report(r.sent, r.aside); reportErr != nil {
+		if reportErr := r.report(r.beyond()); reportErr != nil {
 			return errors.Join(err, reportErr)
 		}
 		if errors.Is(err, errBehind) {
@@ -91,7 +92,7 @@ func (r *run) replay(ctx context.Context) (err error) {
 // pump reads in one goroutine and sends in this one.
 func (r *run) pump(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	r.events, r.peeked, r.ahead = make(chan *chunk, chunksAhead), nil, nil
+	r.hand, r.events, r.peeked, r.ahead = nil, make(chan *chunk, chunksAhead), nil, nil
 	src, err := r.open(ctx)
 	if err != nil {
 		return err
@@ -154,6 +155,7 @@ func (r *run) resume(ctx context.Context) error {
 		}
 		from, to, counted = r.has, r.cp.Sent, true
 		r.cp.backTo(r.has)
+		r.before = [2]uint64{}
 	} else {
 		r.cp.wrote(r.has)
 	}
@@ -186,6 +188,7 @@ func (r *run) deal(ctx context.Context, c *chunk) error {
 	if err := r.follow(ctx, c); err != nil {
 		return err
 	}
+	r.hand = c
 	at, letters := 0, 0
 	for {
 		for ; letters < len(c.letters) && c.letters[letters].at <= at; letters++ {
@@ -218,6 +221,7 @@ func (r *run) deal(ctx context.Context, c *chunk) error {
 	if c.read > 0 {
 		r.cp.passed(c)
 	}
+	r.hand, r.before = nil, [2]uint64{}
 	r.cp.Bytes = max(r.cp.Bytes, r.bytesBefore+c.fetched)
 	return r.progress(0, 0)
 }

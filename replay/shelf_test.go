@@ -90,8 +90,13 @@ func (s *shelf) put(stream string, events ...event.Event) {
 	}
 }
 
-// seal ends the present incarnation of a stream.
-func (s *shelf) seal(stream string) {
+// seal ends the present incarnation of a stream: the next one has nothing in
+// common with it.
+func (s *shelf) seal(stream string) { s.sealAt(stream, event.Event{}, 0) }
+
+// sealAt ends the present incarnation of a stream: the next one goes on after an
+// event of it, with a count.
+func (s *shelf) sealAt(stream string, base event.Event, added uint64) {
 	s.t.Helper()
 	ctx := context.Background()
 	l, err := s.arch.Log(ctx, stream)
@@ -99,6 +104,9 @@ func (s *shelf) seal(stream string) {
 		s.t.Fatal(err)
 	}
 	seal := &archive.Seal{Reason: archive.CauseRemoved, Next: l.Incarnation() + 1}
+	if added > 0 {
+		seal.Reason, seal.Base, seal.BaseDigest, seal.BaseEntriesAdded = archive.CauseFailover, base.ID, event.Digest(&base), added
+	}
 	if _, err := l.Append(ctx, archive.Commit{Kind: archive.KindSeal, Seal: seal}); err != nil {
 		s.t.Fatal(err)
 	}

@@ -170,8 +170,9 @@ type Target struct {
 	Description string // for people: "streams {stream}:copy on redis localhost:6379"
 	Guarantee   Guarantee
 	Warnings    []string
-	// Restores says that streams are to be there again as they were last: what was
-	// deleted with an earlier incarnation of a stream is not replayed.
+	// Restores says that streams are to be there again as they were last: what is
+	// in an earlier incarnation of a stream only, because the key was deleted or
+	// Redis went back to an older state, is not replayed.
 	Restores bool
 }
 

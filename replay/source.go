@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
@@ -189,27 +190,28 @@ func (r *streamReader) Close() {
 
 // streamParts finds out what is to be read of a stream after a place.
 func streamParts(ctx context.Context, arch *archive.Archive, index int, s *StreamRange, order Order, after Position) ([]part, error) {
+	lives, err := livesOf(ctx, arch, s)
+	if err != nil {
+		return nil, err
+	}
 	var parts []part
 	floor, found := uint64(0), s.Head.IsZero()
-	for inc, err := range arch.Incarnations(ctx, s.Stream) {
-		if err != nil {
-			return nil, fmt.Errorf("read the archive of stream %q: %w", s.Stream, err)
-		}
-		if inc.Last == nil || inc.Number > s.Incarnation || s.LastOnly && inc.Number < s.Incarnation {
-			continue
-		}
-		p := part{incarnation: inc.Number, span: s.Range}
+	for _, l := range lives {
+		p := part{incarnation: l.number, span: s.Range}
 		if order != OrderStream {
 			p.floor = floor
 		}
-		floor = max(floor, inc.Last.Head.Ms)
-		if inc.Number == s.Incarnation {
+		floor = max(floor, l.to.Ms)
+		if l.number == s.Incarnation {
 			if s.Head.IsZero() {
 				continue
 			}
 			found = true
-			p.span = p.span.Intersect(event.Range{To: s.Head})
+			l.to = s.Head
+		} else if !s.LastOnly {
+			l.to = event.ID{} // all of it
 		}
+		p.span = p.span.Intersect(event.Range{To: l.to})
 		p.span = p.span.Intersect(rest(p, index, order, after))
 		if !p.span.IsEmpty() {
 			parts = append(parts, p)
@@ -220,6 +222,40 @@ func streamParts(ctx context.Context, arch *archive.Archive, index int, s *Strea
 			"Run `reservoir streams` to see what the archive holds; cancel the replay, or restore the archive and retry it.")
 	}
 	return parts, nil
+}
+
+// life is what belongs to a replay of one incarnation of a stream.
+type life struct {
+	number int
+	to     event.ID // its head; or, if only what was last counts, the last entry of it that did
+}
+
+// livesOf gives the incarnations of a stream up to that of s, oldest first. Where
+// only what was last counts, an earlier one counts up to the lowest base of the
+// seals since: that is what all later histories have in common with it. Where
+// they have nothing in common it is left out.
+func livesOf(ctx context.Context, arch *archive.Archive, s *StreamRange) ([]life, error) {
+	var lives []life
+	for inc, err := range arch.Incarnations(ctx, s.Stream) {
+		if err != nil {
+			return nil, fmt.Errorf("read the archive of stream %q: %w", s.Stream, err)
+		}
+		if inc.Last == nil || inc.Number > s.Incarnation {
+			continue
+		}
+		lives = append(lives, life{inc.Number, inc.Last.Head})
+		if seal := inc.Last.Seal; s.LastOnly && seal != nil && inc.Number < s.Incarnation {
+			for i := range lives {
+				if seal.Base.Less(lives[i].to) {
+					lives[i].to = seal.Base
+				}
+			}
+		}
+	}
+	if s.LastOnly {
+		lives = slices.DeleteFunc(lives, func(l life) bool { return l.number < s.Incarnation && l.to.IsZero() })
+	}
+	return lives, nil
 }
 
 // nothing is a range that holds no ID.

@@ -91,7 +91,8 @@ type StreamRange struct {
 	// replay was created: what is beyond does not belong to it, unless it follows.
 	Incarnation int      `json:"incarnation"`
 	Head        event.ID `json:"head"`
-	// LastOnly leaves the earlier incarnations out; see Target.Restores.
+	// LastOnly leaves out of the earlier incarnations what is not in the last one's
+	// history; see Target.Restores.
 	LastOnly bool `json:"last_only,omitempty"`
 	// EntriesAdded is how many entries Redis had ever added to the stream up to
 	// Head (archive.Commit.EntriesAdded of that incarnation); 0 if not known. A

@@ -20,6 +20,7 @@ import (
 type target struct {
 	mu       sync.Mutex
 	records  bool // it keeps positions, as an exactly-once sink
+	restores bool
 	keys     bool
 	discard  bool // it counts only, and looks at the order
 	sorted   bool
@@ -64,8 +65,8 @@ func (memoryKind) Type() string { return "memory" }
 
 func (memoryKind) Parse(string, map[string]string) (json.RawMessage, error) { return nil, nil }
 
-func (memoryKind) Check(context.Context, replay.Opening) (replay.Target, error) {
-	return replay.Target{Key: "memory:a", Guarantee: replay.ExactlyOnce}, nil
+func (k memoryKind) Check(context.Context, replay.Opening) (replay.Target, error) {
+	return replay.Target{Key: "memory:a", Guarantee: replay.ExactlyOnce, Restores: k.target.restores}, nil
 }
 
 func (k memoryKind) Open(_ context.Context, o replay.Opening) (replay.Sink, error) {
