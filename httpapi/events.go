@@ -101,6 +101,9 @@ func (s *Server) ListStreamEvents(ctx context.Context, r api.ListStreamEventsReq
 	list, x, size := api.EventList{Events: []api.Event{}}, s.opts.Mapping.Extractor(), 0
 	var e event.Event
 	for b, err := range t.Batches(ctx) {
+		if errors.Is(err, tail.ErrPlace) {
+			return nil, badCursor()
+		}
 		if err != nil {
 			return nil, predicateFailed(sel, err)
 		}

@@ -34,6 +34,15 @@ func (s *Server) TailStream(ctx context.Context, r api.TailStreamRequestObject) 
 	if err := s.mustExist(ctx, s.opts.Redis, r.Stream); err != nil {
 		return nil, err
 	}
+	if spec.Incarnation > 0 {
+		log, err := s.opts.Archive.Log(ctx, r.Stream)
+		if err != nil {
+			return nil, err
+		}
+		if spec.Incarnation > log.Incarnation() {
+			return nil, badPlace(p.LastEventID)
+		}
+	}
 	if p.LastEventID == "" && p.From == "" {
 		if spec.Range.From, err = s.end(ctx, r.Stream); err != nil {
 			return nil, err
@@ -77,9 +86,13 @@ func parsePlace(text string) (incarnation int, id event.ID, err error) {
 		id, err = event.ParseID(rest)
 	}
 	if err != nil || incarnation < 1 {
-		return 0, id, invalidRequest.field("header.Last-Event-ID", text, "is none that this server gave", "")
+		return 0, id, badPlace(text)
 	}
 	return incarnation, id, nil
+}
+
+func badPlace(text string) error {
+	return invalidRequest.field("header.Last-Event-ID", text, "is none that this server gave", "")
 }
 
 // follower sends the events of one stream as they come.

@@ -15,6 +15,9 @@ import (
 	"github.com/reservoirhq/reservoir/redisstream"
 )
 
+// ErrPlace is wrapped where Spec.Incarnation is one that the stream never had.
+var ErrPlace = errors.New("the stream has no such incarnation")
+
 // Spec says what to read.
 type Spec struct {
 	Stream string
@@ -169,6 +172,9 @@ func (t *Tail) readPlans(ctx context.Context, yield func(archive.Batch, error) b
 	}
 	if err := t.loadLog(ctx); err != nil {
 		return false, err
+	}
+	if t.incarnation > t.log.Incarnation() {
+		return false, fmt.Errorf("%w: %d, and the last one is %d", ErrPlace, t.incarnation, t.log.Incarnation())
 	}
 	for {
 		r := event.Range{}

@@ -312,3 +312,29 @@ func TestSeam(t *testing.T) {
 		t.Fatalf("nothing was trimmed (%d entries, %v): the test shows nothing", length, err)
 	}
 }
+
+// A place in an incarnation that the stream never had is an error: it would be looked for
+// for good.
+func TestPlaceThatNeverWas(t *testing.T) {
+	h := newHarness(t)
+	h.add(t, 1, 3)
+	for _, archived := range []bool{false, true} {
+		if archived {
+			if _, err := h.archiver(t, archiver.Options{}).Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		r := tail.New(h.arch, h.client, tail.Spec{Stream: stream, Incarnation: 99999999})
+		defer r.Close()
+		for _, err := range r.Batches(ctx) {
+			if !errors.Is(err, tail.ErrPlace) {
+				t.Fatalf("archived %v: %v", archived, err)
+			}
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it was looked for without end")
+		}
+	}
+}
