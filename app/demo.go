@@ -111,8 +111,8 @@ type demoScreen struct {
 	live    bool // the changing line is there
 	last    time.Time
 	trimmed demo.Trimmed
-	bar     *replayDisplay // of the replay, on a terminal
-	done    bool           // the replay is
+	bar     *jobDisplay // of the replay, on a terminal
+	done    bool        // the replay is
 }
 
 // Without a terminal progress is a line now and then.
@@ -232,7 +232,7 @@ func (s *demoScreen) replaying(n demo.Replaying) {
 	fmt.Fprintf(s.stdout, "         reservoir replay run%s --into 'redis:replay:{stream}' --rate %.0f/s\n", replaySelection(&n.Replay), n.Rate)
 	s.last = time.Now()
 	if s.errTerminal {
-		s.bar = s.newReplayDisplay()
+		s.bar = s.newJobDisplay()
 	}
 }
 

@@ -43,7 +43,7 @@ func newProjectorCmd(app *app) *cobra.Command {
 
 // project keeps projections live until ctx ends.
 func (a *app) project(ctx context.Context, opts rebuild.ProjectorOptions) (err error) {
-	r, err := a.openRebuilds(ctx)
+	r, err := a.openServices(ctx, forRebuilds())
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,8 @@
 package app
 
 import (
-	"context"
-	"errors"
-
 	"github.com/spf13/cobra"
 
-	"github.com/reservoirhq/reservoir/internal/remedy"
-	"github.com/reservoirhq/reservoir/jobs"
-	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
 )
 
@@ -38,44 +32,24 @@ func newRebuildCmd(app *app) *cobra.Command {
 	}
 	bindKey(cmd.PersistentFlags(), "dir", "projections.dir")
 	bindKey(cmd.PersistentFlags(), "clickhouse-url", "clickhouse.url")
+	k := rebuildKind()
 	cmd.AddCommand(
 		newRebuildCreateCmd(app),
 		newRebuildRunCmd(app),
-		newRebuildListCmd(app),
+		newListCmd(app, k, "projection", "only those of this `projection`", rebuild.Target),
 		newRebuildShowCmd(app),
-		newRebuildWatchCmd(app),
+		newWatchCmd(app, k),
 		newRebuildDiffCmd(app),
-		newRebuildApproveCmd(app),
+		newApproveCmd(app),
 		newRebuildRollbackCmd(app),
 		newRebuildDryRunCmd(app),
 	)
-	cmd.AddCommand(newRebuildChangeCmds(app)...)
+	cmd.AddCommand(newChangeCmds(app, k)...)
 	return cmd
 }
 
-// openRebuilds opens what rebuilds need; its caller closes it.
-func (a *app) openRebuilds(ctx context.Context) (*services, error) {
-	return a.openServices(ctx, servicesSpec{redis: true, probe: true, rebuilds: true})
-}
-
-// refusedRebuild makes the mistakes of a request those of the command line.
-func refusedRebuild(err error) error {
-	if errors.Is(err, rebuild.ErrInvalid) || errors.Is(err, projection.ErrUnknown) {
-		return usageError{err}
-	}
-	return err
-}
-
-// oneRebuild wants the ID of a rebuild.
-func oneRebuild(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usagef("which rebuild? Give its ID; `reservoir rebuild list` shows them")
-	}
-	if err := jobs.CheckID(args[0]); err != nil {
-		return usageError{withRebuildList(err)}
-	}
-	return nil
-}
+// forRebuilds is what rebuilds need of the bucket.
+func forRebuilds() servicesSpec { return servicesSpec{redis: true, probe: true, rebuilds: true} }
 
 // oneProjection wants the name of a projection.
 func oneProjection(_ *cobra.Command, args []string) error {
@@ -83,12 +57,4 @@ func oneProjection(_ *cobra.Command, args []string) error {
 		return usagef("which projection? Give its name; `reservoir projections list` shows them")
 	}
 	return nil
-}
-
-// withRebuildList says where the IDs are when there is no such job.
-func withRebuildList(err error) error {
-	if errors.Is(err, jobs.ErrNotFound) && remedy.Of(err) == "" {
-		return remedy.Wrap(err, "`reservoir rebuild list --all` shows the rebuilds that there are")
-	}
-	return err
 }

@@ -60,13 +60,13 @@ func (f *rebuildFlags) read(projectionName string) (rebuild.Spec, error) {
 	return s, nil
 }
 
-func (f *rebuildFlags) create(ctx context.Context, a *app, r *services, name string, paused bool) (*jobs.Job, error) {
+func (f *rebuildFlags) create(ctx context.Context, b backend, name string, paused bool) (*jobs.Job, error) {
 	spec, err := f.read(name)
 	if err != nil {
 		return nil, err
 	}
-	job, err := r.rebuilds.Create(ctx, spec, rebuild.CreateOptions{Name: f.name, Reason: f.reason, By: a.user(), IdempotencyKey: f.key, Paused: paused})
-	return job, refusedRebuild(err)
+	job, err := b.createRebuild(ctx, spec, rebuild.CreateOptions{Name: f.name, Reason: f.reason, IdempotencyKey: f.key, Paused: paused})
+	return job, refused(err)
 }
 
 func newRebuildCreateCmd(app *app) *cobra.Command {
@@ -81,29 +81,26 @@ What is archived now is planned; what comes later is caught up with.`,
   reservoir rebuild create orders --tenant acme --approval automatic
   reservoir rebuild create order_timeline --from 2026-11-01 --to 2026-11-08`,
 		Args: oneProjection,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			r, err := app.openRebuilds(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, r.close()) }()
-			job, err := f.create(cmd.Context(), app, r, args[0], paused)
-			switch {
-			case err != nil:
-				return err
-			case watch:
-				fmt.Fprintf(app.stderr, "rebuild %s\n", job.ID)
-				return app.watchRebuild(cmd.Context(), r.jobs, job.ID, f.asJSON)
-			case f.asJSON:
-				return app.printJSON(job)
-			}
-			return app.printf("%s\n  it runs as soon as a `reservoir worker` is free\n  see it run: reservoir rebuild watch %s\n", job.ID, job.ID)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return app.with(cmd.Context(), forRebuilds(), func(b backend) error {
+				job, err := f.create(cmd.Context(), b, args[0], paused)
+				switch {
+				case err != nil:
+					return err
+				case watch:
+					fmt.Fprintf(app.stderr, "rebuild %s\n", job.ID)
+					return app.watchJob(cmd.Context(), b, rebuildKind(), job.ID, f.asJSON)
+				case f.asJSON:
+					return app.printJob(job)
+				}
+				return app.printCreated(rebuildKind(), job)
+			})
 		},
 	}
 	f.register(cmd.Flags())
 	cmd.Flags().BoolVar(&watch, "watch", false, "show its progress until it ends or waits for a person")
 	cmd.Flags().BoolVar(&paused, "paused", false, "create it paused: it waits for `reservoir rebuild resume`")
-	return cmd
+	return remotely(cmd)
 }
 
 func newRebuildRunCmd(app *app) *cobra.Command {
@@ -117,20 +114,20 @@ The first SIGINT or SIGTERM pauses it. Exit status: 0 succeeded; 1 paused (it ma
   reservoir rebuild run 01KAJ4M5N6P7Q8R9S0T1V2W3X4`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			r, err := app.openRebuilds(cmd.Context())
+			b, err := app.openBucket(cmd.Context(), forRebuilds())
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, r.close()) }()
+			defer func() { err = errors.Join(err, b.close()) }()
 			id := args[0]
 			if jobs.CheckID(id) != nil {
-				job, err := f.create(cmd.Context(), app, r, id, true)
+				job, err := f.create(cmd.Context(), b, id, true)
 				if err != nil {
 					return err
 				}
 				id = job.ID
 			}
-			return app.runRebuild(cmd.Context(), r, id, f.asJSON)
+			return app.runRebuild(cmd.Context(), b.services, id, f.asJSON)
 		},
 	}
 	f.register(cmd.Flags())
@@ -141,7 +138,7 @@ The first SIGINT or SIGTERM pauses it. Exit status: 0 succeeded; 1 paused (it ma
 // paused.
 func (a *app) runRebuild(ctx context.Context, r *services, id string, asJSON bool) error {
 	fmt.Fprintf(a.stderr, "rebuild %s\n", id)
-	display := a.newReplayDisplay()
+	display := a.newJobDisplay()
 	defer display.close()
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
 		Engines:  map[string]jobs.Engine{rebuild.Kind: r.rebuilds.Engine()},
@@ -165,9 +162,9 @@ func (a *app) runRebuild(ctx context.Context, r *services, id string, asJSON boo
 		return ctx.Err()
 	}
 	if err != nil {
-		return withRebuildList(err)
+		return rebuildKind().listed(err)
 	}
-	return a.rebuildEnded(job, asJSON)
+	return a.ended(a.stdout, rebuildKind(), job, asJSON)
 }
 
 func newRebuildDryRunCmd(app *app) *cobra.Command {
@@ -180,14 +177,14 @@ func newRebuildDryRunCmd(app *app) *cobra.Command {
   reservoir rebuild dry-run orders --aggregate 4711`,
 		Args: oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			r, err := app.openRebuilds(cmd.Context())
+			r, err := app.openServices(cmd.Context(), forRebuilds())
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.close()) }()
 			result, err := r.rebuilds.DryRun(cmd.Context(), args[0], opts)
 			if err != nil {
-				return refusedRebuild(err)
+				return refused(err)
 			}
 			if asJSON {
 				return app.printJSON(result)

@@ -37,15 +37,16 @@ func newReplayCmd(app *app) *cobra.Command {
 			return usagef("want create, run, estimate, list, show, watch, pause, resume, cancel, retry or dead-letters")
 		},
 	}
+	k := replayKind()
 	cmd.AddCommand(
 		newReplayCreateCmd(app),
 		newReplayRunCmd(app),
 		newReplayEstimateCmd(app),
-		newReplayListCmd(app),
+		newListCmd(app, k, "target", "only those with this `target`, as list --json shows it", func(target string) string { return target }),
 		newReplayShowCmd(app),
-		newReplayWatchCmd(app),
+		newWatchCmd(app, k),
 	)
-	cmd.AddCommand(newReplayChangeCmds(app)...)
+	cmd.AddCommand(newChangeCmds(app, k)...)
 	cmd.AddCommand(newDeadLettersCmd(app))
 	return cmd
 }
@@ -90,14 +91,6 @@ func (a *app) user() string {
 		}
 	}
 	return ""
-}
-
-// refused makes the mistakes of a request those of the command line.
-func refused(err error) error {
-	if errors.Is(err, replay.ErrInvalid) {
-		return usageError{withRemedies(err)}
-	}
-	return err
 }
 
 // withRemedies gives joined mistakes a remedy that names those of all of them.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -39,24 +38,27 @@ func (c *creation) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.asJSON, "json", false, "print JSON")
 }
 
-func (c *creation) options(a *app, paused bool) replay.CreateOptions {
-	return replay.CreateOptions{Name: c.name, Reason: c.reason, By: a.user(), IdempotencyKey: c.key, Paused: paused}
+func (c *creation) options(paused bool) replay.CreateOptions {
+	return replay.CreateOptions{Name: c.name, Reason: c.reason, IdempotencyKey: c.key, Paused: paused}
 }
 
-// open reads the flags and opens what they need. The caller closes it.
-func (c *creation) open(ctx context.Context, a *app, cmd *cobra.Command, here bool) (*services, replay.Spec, error) {
+// needs is what a replay needs of the bucket. here says that it runs in this process.
+func (c *creation) needs(spec *replay.Spec, here bool) servicesSpec {
+	return servicesSpec{redis: c.redisTarget() || needsRedis(spec), probe: !c.dryRun, here: here}
+}
+
+// with reads the flags, opens what they need, and works with both.
+func (c *creation) with(ctx context.Context, a *app, cmd *cobra.Command, here bool, work func(b backend, spec replay.Spec) error) error {
 	spec, err := c.read(a, cmd)
 	if err != nil {
-		return nil, spec, err
+		return err
 	}
-	r, err := a.openServices(ctx, servicesSpec{redis: c.redisTarget() || needsRedis(&spec), probe: !c.dryRun, here: here})
-	if err != nil {
-		return nil, spec, err
-	}
-	if err := c.target(r.replays, &spec); err != nil {
-		return nil, spec, errors.Join(err, r.close())
-	}
-	return r, spec, nil
+	return a.with(ctx, c.needs(&spec, here), func(b backend) error {
+		if err := c.target(b, &spec); err != nil {
+			return err
+		}
+		return work(b, spec)
+	})
 }
 
 func newReplayCreateCmd(app *app) *cobra.Command {
@@ -68,40 +70,37 @@ func newReplayCreateCmd(app *app) *cobra.Command {
 		Long:    replayCreateHelp,
 		Example: replayCreateExample,
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			r, spec, err := c.open(ctx, app, cmd, false)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, r.close()) }()
-			if c.dryRun {
-				return app.estimate(ctx, r.replays, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
-			}
-			job, err := r.replays.Create(ctx, spec, c.options(app, paused))
-			if err != nil {
-				return refused(err)
-			}
-			app.warnOfPlan(ctx, r.replays, job.ID)
-			if watch {
-				fmt.Fprintf(app.stderr, "replay %s\n", job.ID)
-				return app.watchReplay(ctx, r.jobs, job.ID, c.asJSON)
-			}
-			if c.asJSON {
-				return app.printJSON(job)
-			}
-			return app.printCreated(job)
+			return c.with(ctx, app, cmd, false, func(b backend, spec replay.Spec) error {
+				if c.dryRun {
+					return app.estimate(ctx, b, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
+				}
+				job, err := b.createReplay(ctx, spec, c.options(paused))
+				if err != nil {
+					return refused(err)
+				}
+				app.warnOfPlan(ctx, b, job.ID)
+				if watch {
+					fmt.Fprintf(app.stderr, "replay %s\n", job.ID)
+					return app.watchJob(ctx, b, replayKind(), job.ID, c.asJSON)
+				}
+				if c.asJSON {
+					return app.printJob(job)
+				}
+				return app.printCreated(replayKind(), job)
+			})
 		},
 	}
 	c.register(cmd.Flags())
 	cmd.Flags().BoolVar(&watch, "watch", false, "show its progress until it ends")
 	cmd.Flags().BoolVar(&paused, "paused", false, "create it paused: it waits for `reservoir replay resume`")
-	return cmd
+	return remotely(cmd)
 }
 
 // warnOfPlan says what the one who asked may not expect.
-func (a *app) warnOfPlan(ctx context.Context, svc *replay.Service, id string) {
-	plan, err := svc.Plan(ctx, id)
+func (a *app) warnOfPlan(ctx context.Context, b replayBackend, id string) {
+	plan, err := b.plan(ctx, id)
 	if err != nil {
 		a.logger.Warn("the plan of the replay could not be read", "error", err)
 		return
@@ -115,10 +114,10 @@ func (a *app) warnAll(warnings []string) {
 	}
 }
 
-func (a *app) printCreated(job *jobs.Job) error {
+func (a *app) printCreated(k *jobKind, job *jobs.Job) error {
 	next := "it runs as soon as a `reservoir worker` is free"
 	if job.State == jobs.Paused {
-		next = "it is paused: `reservoir replay resume " + job.ID + "` starts it"
+		next = "it is paused: `" + k.command("resume", job.ID) + "` starts it"
 	}
-	return a.printf("%s\n  %s\n  see it run: reservoir replay watch %s\n", job.ID, next, job.ID)
+	return a.printf("%s\n  %s\n  see it run: %s\n", job.ID, next, k.command("watch", job.ID))
 }

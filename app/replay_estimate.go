@@ -32,25 +32,22 @@ func newReplayEstimateCmd(app *app) *cobra.Command {
 		Long:    replayEstimateHelp,
 		Example: replayEstimateExample,
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			r, spec, err := c.open(cmd.Context(), app, cmd, true)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, r.close()) }()
-			return app.estimate(cmd.Context(), r.replays, spec, opts, c.asJSON)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.with(cmd.Context(), app, cmd, true, func(b backend, spec replay.Spec) error {
+				return app.estimate(cmd.Context(), b, spec, opts, c.asJSON)
+			})
 		},
 	}
 	c.replayFlags.register(cmd.Flags())
 	cmd.Flags().BoolVar(&opts.Sample, "sample", true, "read some events where the commit logs do not tell")
 	cmd.Flags().IntVar(&opts.Events, "events", 3, "how many of the first and of the last `events` to show; -1: none")
 	cmd.Flags().BoolVar(&c.asJSON, "json", false, "print JSON")
-	return cmd
+	return remotely(cmd)
 }
 
 // estimate prints an estimate.
-func (a *app) estimate(ctx context.Context, svc *replay.Service, spec replay.Spec, opts replay.EstimateOptions, asJSON bool) error {
-	est, err := svc.Estimate(ctx, spec, opts)
+func (a *app) estimate(ctx context.Context, b replayBackend, spec replay.Spec, opts replay.EstimateOptions, asJSON bool) error {
+	est, err := b.estimateReplay(ctx, spec, opts)
 	if err != nil {
 		return refused(err)
 	}

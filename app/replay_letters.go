@@ -34,7 +34,7 @@ func newDeadLettersCmd(app *app) *cobra.Command {
 
 // replayAndKeys wants the ID of a replay, and perhaps keys of dead letters.
 func replayAndKeys(cmd *cobra.Command, args []string) error {
-	return oneReplay(cmd, args[:min(len(args), 1)])
+	return replayKind().one(cmd, args[:min(len(args), 1)])
 }
 
 // deadLetterList is the output of list with --json.
@@ -50,31 +50,29 @@ func newDeadLettersListCmd(app *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list ID",
 		Short: "List the dead letters of a replay, in its order",
-		Args:  oneReplay,
+		Args:  replayKind().one,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := app.openServices(cmd.Context(), servicesSpec{})
-			if err != nil {
-				return err
-			}
-			return app.listLetters(cmd.Context(), r.replays, args[0], after, limit, asJSON)
+			return app.with(cmd.Context(), servicesSpec{}, func(b backend) error {
+				return app.listLetters(cmd.Context(), b, args[0], after, limit, asJSON)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&after, "after", "", "go on after the letter with this `key`")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so `many`; 0: all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the events")
-	return cmd
+	return remotely(cmd)
 }
 
-func (a *app) listLetters(ctx context.Context, svc *replay.Service, id, after string, limit int, asJSON bool) error {
+func (a *app) listLetters(ctx context.Context, b letterBackend, id, after string, limit int, asJSON bool) error {
 	list := deadLetterList{DeadLetters: []*replay.DeadLetter{}}
 	t := a.table()
 	if !asJSON {
 		t.row("KEY", "STREAM", "ID", "TYPE", "ATTEMPTS", "TIME", "ERROR")
 	}
 	n := 0
-	for d, err := range svc.DeadLetters(ctx, id, after) {
+	for d, err := range b.letters(ctx, id, after) {
 		if err != nil {
-			return withListRemedy(err)
+			return replayKind().listed(err)
 		}
 		if n == limit && limit > 0 {
 			list.More = true
@@ -100,7 +98,7 @@ func (a *app) listLetters(ctx context.Context, svc *replay.Service, id, after st
 }
 
 func newDeadLettersShowCmd(app *app) *cobra.Command {
-	return &cobra.Command{
+	return remotely(&cobra.Command{
 		Use:   "show ID KEY",
 		Short: "Show one dead letter with its event, as JSON",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -110,17 +108,15 @@ func newDeadLettersShowCmd(app *app) *cobra.Command {
 			return replayAndKeys(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := app.openServices(cmd.Context(), servicesSpec{})
-			if err != nil {
-				return err
-			}
-			d, err := r.replays.DeadLetter(cmd.Context(), args[0], args[1])
-			if err != nil {
-				return withListRemedy(err)
-			}
-			return app.printJSON(d)
+			return app.with(cmd.Context(), servicesSpec{}, func(b backend) error {
+				d, err := b.letter(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return replayKind().listed(err)
+				}
+				return app.printJSON(d)
+			})
 		},
-	}
+	})
 }
 
 func newDeadLettersRetryCmd(app *app) *cobra.Command {
@@ -130,36 +126,26 @@ func newDeadLettersRetryCmd(app *app) *cobra.Command {
 		Use:   "retry ID [KEY...]",
 		Short: "Make a replay of dead letters, of all or of some",
 		Args:  replayAndKeys,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			store, _, err := app.openJobs(ctx)
+			if here {
+				return app.retryHere(ctx, args[0], args[1:], &c)
+			}
+			_, spec, err := app.findReplay(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			job, err := store.Get(ctx, args[0])
-			if err != nil {
-				return withListRemedy(err)
-			}
-			spec, err := specOf(job)
-			if err != nil {
-				return err
-			}
-			r, err := app.openServices(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: here})
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, r.close()) }()
-			made, err := r.replays.RetryDeadLetters(ctx, job.ID, args[1:], c.options(app, here))
-			switch {
-			case err != nil:
-				return refused(err)
-			case here:
-				return app.runReplay(ctx, r, made, spec, c.asJSON)
-			case c.asJSON:
-				return app.printJSON(made)
-			default:
-				return app.printCreated(made)
-			}
+			return app.with(ctx, servicesSpec{redis: needsRedis(spec), probe: true}, func(b backend) error {
+				made, err := b.retryLetters(ctx, args[0], args[1:], c.options(false))
+				switch {
+				case err != nil:
+					return refused(err)
+				case c.asJSON:
+					return app.printJob(made)
+				default:
+					return app.printCreated(replayKind(), made)
+				}
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -168,7 +154,28 @@ func newDeadLettersRetryCmd(app *app) *cobra.Command {
 	flags.StringVar(&c.reason, "reason", "", "`why` it is done, for the history")
 	flags.StringVar(&c.key, "idempotency-key", "", "`text` of your own: creating again with it gives the same replay")
 	flags.BoolVar(&c.asJSON, "json", false, "print the new replay as JSON")
-	return cmd
+	return remotely(cmd)
+}
+
+// retryHere makes a replay of dead letters, and runs it in this process.
+func (a *app) retryHere(ctx context.Context, id string, keys []string, c *creation) (err error) {
+	if !a.cfg.Client.URL.IsZero() {
+		return usageError{a.notThrough("dead letters are not retried here (--run)", "leave --run out: the workers of the server do it")}
+	}
+	_, spec, err := a.findReplay(ctx, id)
+	if err != nil {
+		return err
+	}
+	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	made, err := b.retryLetters(ctx, id, keys, c.options(true))
+	if err != nil {
+		return refused(err)
+	}
+	return a.runReplay(ctx, b.services, made, spec, c.asJSON)
 }
 
 func newDeadLettersPurgeCmd(app *app) *cobra.Command {
@@ -181,23 +188,21 @@ func newDeadLettersPurgeCmd(app *app) *cobra.Command {
 			if all == (len(args) > 1) {
 				return usagef("which dead letters? Give their keys, or --all")
 			}
-			r, err := app.openServices(cmd.Context(), servicesSpec{})
-			if err != nil {
-				return err
-			}
-			n, err := r.replays.PurgeDeadLetters(cmd.Context(), args[0], args[1:])
-			if err != nil {
-				return withListRemedy(err)
-			}
-			if asJSON {
-				return app.printJSON(struct {
-					Purged int `json:"purged"`
-				}{n})
-			}
-			return app.printf("purged %d dead letters\n", n)
+			return app.with(cmd.Context(), servicesSpec{}, func(b backend) error {
+				n, err := b.purgeLetters(cmd.Context(), args[0], args[1:])
+				if err != nil {
+					return replayKind().listed(err)
+				}
+				if asJSON {
+					return app.printJSON(struct {
+						Purged int `json:"purged"`
+					}{n})
+				}
+				return app.printf("purged %d dead letters\n", n)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	return remotely(cmd)
 }

@@ -44,7 +44,7 @@ func newReplayRunCmd(app *app) *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			return oneReplay(cmd, args)
+			return replayKind().one(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -76,52 +76,60 @@ func onlyFlags(cmd *cobra.Command, allowed ...string) error {
 }
 
 func (a *app) createAndRun(ctx context.Context, cmd *cobra.Command, c *creation) (err error) {
-	r, spec, err := c.open(ctx, a, cmd, true)
+	spec, err := c.read(a, cmd)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
+	b, err := a.openBucket(ctx, c.needs(&spec, true))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := c.target(b, &spec); err != nil {
+		return err
+	}
 	if c.dryRun {
-		return a.estimate(ctx, r.replays, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
+		return a.estimate(ctx, b, spec, replay.EstimateOptions{Sample: true}, c.asJSON)
 	}
 	if spec.Sink.Type == "stdout" && c.asJSON {
 		return usagef("--json prints the replay on standard output, where the events go: choose another target, or leave it out")
 	}
-	job, err := r.replays.Create(ctx, spec, c.options(a, true))
+	job, err := b.createReplay(ctx, spec, c.options(true))
 	if err != nil {
 		return refused(err)
 	}
-	a.warnOfPlan(ctx, r.replays, job.ID)
-	return a.runReplay(ctx, r, job, &spec, c.asJSON)
+	a.warnOfPlan(ctx, b, job.ID)
+	return a.runReplay(ctx, b.services, job, &spec, c.asJSON)
 }
 
 // continueReplay runs a replay that is there already.
 func (a *app) continueReplay(ctx context.Context, id string, asJSON bool) (err error) {
-	store, _, err := a.openJobs(ctx)
+	job, spec, err := a.findReplay(ctx, id)
 	if err != nil {
 		return err
 	}
-	job, err := store.Get(ctx, id)
-	if err != nil {
-		return withListRemedy(err)
-	}
-	spec, err := specOf(job)
+	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
 	if err != nil {
 		return err
 	}
-	r, err := a.openServices(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
-	if err != nil {
+	defer func() { err = errors.Join(err, b.close()) }()
+	return a.runReplay(ctx, b.services, job, spec, asJSON)
+}
+
+// findReplay gets a replay and its spec, which says what else is to be opened.
+func (a *app) findReplay(ctx context.Context, id string) (job *jobs.Job, spec *replay.Spec, err error) {
+	err = a.with(ctx, servicesSpec{jobsOnly: true}, func(b backend) error {
+		job, spec, err = getReplay(ctx, b, id)
 		return err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	return a.runReplay(ctx, r, job, spec, asJSON)
+	})
+	return job, spec, err
 }
 
 // runReplay runs a replay in this process until it ends. When ctx ends the
 // replay is paused.
 func (a *app) runReplay(ctx context.Context, r *services, job *jobs.Job, spec *replay.Spec, asJSON bool) error {
 	fmt.Fprintf(a.stderr, "replay %s\n", job.ID)
-	display := a.newReplayDisplay()
+	display := a.newJobDisplay()
 	defer display.close()
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
 		Engines:  map[string]jobs.Engine{replay.Kind: r.replays.Engine()},
@@ -157,7 +165,7 @@ func (a *app) runReplay(ctx context.Context, r *services, job *jobs.Job, spec *r
 
 // ran says how a run ended.
 func (a *app) ran(ctx context.Context, out io.Writer, job *jobs.Job, asJSON bool) error {
-	if err := a.ended(out, job, asJSON); err != nil && !errors.Is(err, errProblems) || job.State.Ended() {
+	if err := a.ended(out, replayKind(), job, asJSON); err != nil && !errors.Is(err, errProblems) || job.State.Ended() {
 		return err
 	}
 	if ctx.Err() != nil {

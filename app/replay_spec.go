@@ -126,7 +126,7 @@ func (f *replayFlags) read(a *app, cmd *cobra.Command) (replay.Spec, error) {
 }
 
 // target makes the sink of --into and --set.
-func (f *replayFlags) target(svc *replay.Service, spec *replay.Spec) error {
+func (f *replayFlags) target(b replayBackend, spec *replay.Spec) error {
 	if f.into == "" {
 		return nil
 	}
@@ -138,7 +138,7 @@ func (f *replayFlags) target(svc *replay.Service, spec *replay.Spec) error {
 		}
 		options[key] = value
 	}
-	sink, err := svc.ParseTarget(f.into, options)
+	sink, err := b.parseTarget(f.into, options)
 	if err != nil {
 		return refused(err)
 	}

@@ -31,6 +31,9 @@ func archived(t *testing.T) *site {
 	return s
 }
 
+// replayList is the output of list with --json.
+type replayList struct{ Replays []shownJob }
+
 func decode[T any](t *testing.T, text string) T {
 	t.Helper()
 	var v T
@@ -329,7 +332,7 @@ func TestDeadLetters(t *testing.T) {
 	if out := works(t, "replay", "dead-letters", "purge", id, "--all"); !strings.Contains(out, "purged 1 ") {
 		t.Errorf("purge %s", out)
 	}
-	fails(t, exitFailure, "has no dead letters", "replay", "dead-letters", "retry", id)
+	fails(t, exitUsage, "has no dead letters", "replay", "dead-letters", "retry", id)
 }
 
 // TestShownReplay: the file that the guide shows is one.
@@ -374,7 +377,7 @@ func TestReplayDisplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.errTerminal = true
-	d := a.newReplayDisplay()
+	d := a.newJobDisplay()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -74,6 +74,9 @@ func newRootCmd(app *app) *cobra.Command {
 	bindKey(flags, "log-format", "log.format")
 	bindKey(flags, "redis-url", "redis.url")
 	bindKey(flags, "store-url", "store.url")
+	bindKey(flags, "server", "client.url")
+	bindKey(flags, "token-file", "client.token_file")
+	bindKey(flags, "server-ca", "client.ca_file")
 
 	root.AddCommand(subcommands(app)...)
 	app.watch(root)
@@ -136,6 +139,9 @@ func (a *app) configure(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	a.cfg = cfg
+	if err := a.refuseServer(cmd); err != nil {
+		return err
+	}
 	a.logger, err = telemetry.NewLogger(a.stderr, telemetry.LogOptions{
 		Level: cfg.Log.Level, Format: cfg.Log.Format, Terminal: a.errTerminal,
 	})

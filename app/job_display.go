@@ -17,9 +17,9 @@ import (
 // progressEvery is how often progress is logged where there is no terminal.
 const progressEvery = 10 * time.Second
 
-// replayDisplay shows how a replay gets on: a bar on a terminal, elsewhere a
+// jobDisplay shows how a job gets on: a bar on a terminal, elsewhere a
 // line now and then, and always one when its state or what it waits for changes.
-type replayDisplay struct {
+type jobDisplay struct {
 	a      *app
 	logger *slog.Logger // writes above the bar
 	bars   *mpb.Progress
@@ -33,8 +33,8 @@ type replayDisplay struct {
 	closed  bool
 }
 
-func (a *app) newReplayDisplay() *replayDisplay {
-	d := &replayDisplay{a: a, logger: a.logger}
+func (a *app) newJobDisplay() *jobDisplay {
+	d := &jobDisplay{a: a, logger: a.logger}
 	logs, level := a.stderr, a.cfg.Log.Level
 	if level == "info" {
 		level = "warn" // what it shows says the rest
@@ -60,7 +60,7 @@ func (a *app) newReplayDisplay() *replayDisplay {
 }
 
 // show takes in a revision of the job.
-func (d *replayDisplay) show(job *jobs.Job) {
+func (d *jobDisplay) show(job *jobs.Job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -90,7 +90,7 @@ func (d *replayDisplay) show(job *jobs.Job) {
 }
 
 // close ends the display; what is written afterwards goes to a clean line.
-func (d *replayDisplay) close() {
+func (d *jobDisplay) close() {
 	d.mu.Lock()
 	closed := d.closed
 	d.closed = true
