@@ -160,7 +160,7 @@ func (a *Archiver) sameHistory(ctx context.Context, st *stream) (bool, error) {
 		if found {
 			return false, nil
 		}
-		if !explained(st.info, head) {
+		if !st.info.Explains(head) {
 			return false, nil
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // not that stream, gone on: what it held beyond the archive is a loss then.
 func (s *stream) see(info redisstream.Info, asked event.ID, digest string) {
 	s.info, s.gone = info, false
-	s.missed = !asked.IsZero() && digest != s.seen.LastDigest && (digest != "" || !explained(info, asked))
+	s.missed = !asked.IsZero() && digest != s.seen.LastDigest && (digest != "" || !info.Explains(asked))
 	if !s.missed && (digest != "" && info.EntriesAdded >= s.seen.EntriesAdded || goesOn(s.seen, info)) {
 		s.seen = info
 	}
@@ -48,12 +48,6 @@ func fits(info redisstream.Info, head event.ID, added uint64) bool {
 	}
 	left := info.Length > 0 && !head.Less(info.FirstID)
 	return left || info.EntriesAdded-min(info.EntriesAdded, info.Length) >= added
-}
-
-// explained reports whether Redis says why an entry is not there: it trimmed or deleted
-// there.
-func explained(info redisstream.Info, id event.ID) bool {
-	return info.Length == 0 || id.Less(info.FirstID) || !info.MaxDeletedID.Less(id)
 }
 
 // upToDate reports whether the archive covers everything that Redis has. That the

@@ -279,7 +279,7 @@ func (s *surveyor) beyond(ctx context.Context, stream string, at position, info 
 	if err := s.redis.Range(ctx, stream, at.head, event.MaxID, 2, &b); err != nil {
 		return event.ID{}, false, err
 	}
-	same = !at.gone && (at.digest == "" || explained(*info, at.head))
+	same = !at.gone && (at.digest == "" || info.Explains(at.head))
 	for i := range b.Len() {
 		if b.ID(i) != at.head {
 			return b.ID(i), same, nil

@@ -249,18 +249,22 @@ func (w *worker[Tx]) take(reading, hands context.Context, snap redisstream.Snaps
 	return nil
 }
 
-// sameHistory makes sure, when Redis may be another one than at the last read, that
-// it holds the entry that was read last.
+// sameHistory makes sure that the entry that was read last is not another one by now:
+// whenever it is the stream's last, and when Redis may be another one than at the last
+// read. Then that it is not there, and Redis does not say why, tells as much.
 func (w *worker[Tx]) sameHistory(ctx context.Context, snap redisstream.Snapshot) error {
+	if w.digest != "" && snap.HasInfo && snap.Info.LastID == w.read && snap.Info.LastDigest != w.digest {
+		return redisstream.ErrHistoryReplaced
+	}
 	if snap.Epoch == w.epoch {
 		return nil
 	}
 	if w.digest != "" {
-		e, found, err := w.cfg.Redis.Get(ctx, w.lease.stream, w.read)
+		info, digest, err := w.cfg.Redis.InfoAt(ctx, w.lease.stream, w.read)
 		if err != nil {
 			return err
 		}
-		if found && event.Digest(e) != w.digest {
+		if digest != w.digest && (digest != "" || !info.Explains(w.read)) {
 			return redisstream.ErrHistoryReplaced
 		}
 	}

@@ -24,6 +24,12 @@ type Info struct {
 	Groups     uint64 // consumer groups
 }
 
+// Explains reports whether Redis says why an entry that was in the stream is not there
+// any more: it trimmed or deleted there.
+func (i Info) Explains(id event.ID) bool {
+	return i.Length == 0 || id.Less(i.FirstID) || !i.MaxDeletedID.Less(id)
+}
+
 // StreamInfo is the Info of one of several streams.
 type StreamInfo struct {
 	Stream string

@@ -100,18 +100,22 @@ func (t *Tail) archivedFurther(ctx context.Context) (bool, error) {
 	return t.incarnation < t.log.Incarnation() || t.position.Less(t.log.Head()), nil
 }
 
-// sameHistory makes sure, when Redis may be another one than at the last read,
-// that it holds the entry that was read last.
+// sameHistory makes sure that the entry that was read last is not another one by now:
+// whenever it is the stream's last, and when Redis may be another one than at the last
+// read. Then that it is not there, and Redis does not say why, tells as much.
 func (t *Tail) sameHistory(ctx context.Context, snap redisstream.Snapshot) error {
+	if t.digest != "" && snap.HasInfo && snap.Info.LastID == t.position && snap.Info.LastDigest != t.digest {
+		return redisstream.ErrHistoryReplaced
+	}
 	if snap.Epoch == t.epoch {
 		return nil
 	}
 	if t.digest != "" {
-		e, found, err := t.redis.Get(ctx, t.spec.Stream, t.position)
+		info, digest, err := t.redis.InfoAt(ctx, t.spec.Stream, t.position)
 		if err != nil {
 			return err
 		}
-		if found && event.Digest(e) != t.digest {
+		if digest != t.digest && (digest != "" || !info.Explains(t.position)) {
 			return redisstream.ErrHistoryReplaced
 		}
 	}
