@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/runtime"
@@ -100,13 +101,43 @@ func testHostile(s *site, b *tab) {
 // hostileQuery is hostile in an address.
 var hostileQuery = strings.TrimPrefix(query("x", hostile), "x=") //nolint:gochecknoglobals // a constant
 
-// testEveryPage looks at every page in every look: axe-core finds nothing serious, nothing
-// is wider than the window, and the browser complains of nothing.
-func testEveryPage(s *site, b *tab) {
+// testEveryPage looks at every page: axe-core finds nothing serious, nothing is wider than
+// the window, and the browser complains of nothing. It does so on a desktop in light and
+// on a phone in dark, at once, and for pictures in the two other looks too.
+func testEveryPage(t *testing.T, s *site, browser *chromium) {
 	axe, err := axeCore()
 	s.must(err)
+	pages := s.everyPage(t)
+	for i, look := range looks {
+		if !look.always && !*allLooks {
+			continue
+		}
+		t.Run(look.name, func(t *testing.T) {
+			t.Parallel()
+			b := newTab(t, browser, s.url)
+			b.look(i)
+			for _, one := range pages {
+				b.open(one.path)
+				b.do(chromedp.WaitReady("footer", chromedp.ByQuery))
+				b.ask(axe, nil)
+				if *allLooks {
+					b.picture(one.name, i)
+				}
+				b.narrow(one.name, i)
+				b.judge(one.name+", "+look.name, i > 0)
+				b.quiet(one.name)
+			}
+		})
+	}
+}
+
+// shown is a page and what its pictures are called.
+type shown struct{ name, path string }
+
+// everyPage gives every page in every state that there is.
+func (s *site) everyPage(t *testing.T) []shown {
 	running, word := s.slow(), strings.Repeat("W", 300)
-	pages := []struct{ name, path string }{
+	pages := []shown{
 		{"overview", "/"}, {"overview-none", "/?q=nothing"}, {"stream", "/stream?" + query("name", shop.Payments)}, {"stream-hostile", "/stream?" + query("name", hostile, "window", "1h")},
 		{"explore-start", "/explore"}, {"explore", "/explore?" + query("stream", shop.Payments)}, {"explore-none", "/explore?stream=none"},
 		{"explore-hostile", "/explore?" + query("stream", hostile)}, {"explore-wrong", "/explore?" + query("where", "payload. >")},
@@ -115,33 +146,19 @@ func testEveryPage(s *site, b *tab) {
 		{"aggregate", "/aggregate?" + query("id", "order/7", "step", "2")}, {"event", s.anEvent()}, {"jobs", "/jobs"}, {"jobs-none", "/jobs?by=nobody"}, {"job-running", "/jobs/" + running},
 	}
 	seen := map[string]bool{}
-	for job, err := range s.jobs.List(b.t.Context(), jobs.Query{}) {
+	for job, err := range s.jobs.List(t.Context(), jobs.Query{}) {
 		s.must(err)
 		if kind := job.Kind + "-" + string(job.State); !seen[kind] && job.ID != running {
 			seen[kind] = true
-			pages = append(pages, struct{ name, path string }{"job-" + kind, "/jobs/" + job.ID})
+			pages = append(pages, shown{"job-" + kind, "/jobs/" + job.ID})
 		}
 	}
-	pages = append(pages, []struct{ name, path string }{
+	return append(pages, []shown{
 		{"projections", "/projections"}, {"projection", "/projections/orders"}, {"projection-never-built", "/projections/never_built"},
 		{"replay-start", "/replays/new"}, {"replay", "/replays/new?" + query("stream", "shop:*", "into", "redis:{stream}:staging")}, {"replay-wrong", "/replays/new?" + query("stream", "shop:*", "into", "nonsense:x")},
 		{"rebuild-start", "/rebuilds/new"}, {"rebuild", "/rebuilds/new?projection=orders"}, {"audit", "/audit"}, {"audit-none", "/audit?operation=none"}, {"settings", "/settings"},
 		{"login", "/login"}, {"not-found", "/nothing"},
 	}...)
-	for _, one := range pages {
-		b.open(one.path)
-		b.do(chromedp.WaitReady("footer", chromedp.ByQuery))
-		b.ask(axe, nil)
-		for i, look := range looks {
-			b.look(i)
-			if *allLooks {
-				b.picture(one.name, i)
-			}
-			b.narrow(one.name, i)
-			b.judge(one.name+" "+look.name, i > 0)
-		}
-		b.quiet(one.name)
-	}
 }
 
 // axeCore gives the text of axe-core, which `make tools` installs.
@@ -175,7 +192,7 @@ func (b *tab) violations(again bool) (found []violation) {
 		rules = `, runOnly: ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]`
 	}
 	var answer string
-	err := b.try(chromedp.Evaluate(`axe.run(document, {resultTypes: ["violations"]`+rules+`}).then((r) => JSON.stringify(
+	err := b.try(chromedp.Evaluate(`axe.run(document, {resultTypes: ["violations"], preload: false, iframes: false`+rules+`}).then((r) => JSON.stringify(
 		r.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map((n) => n.html + " " + n.failureSummary)}))))`,
 		&answer, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
 	if err != nil {

@@ -27,8 +27,13 @@ import (
 // with everything else.
 const patience = 90 * time.Second
 
-// chromium starts a headless Chromium, which lives as long as the test.
-func chromium(t *testing.T) context.Context {
+// chromium is a headless Chromium.
+type chromium struct {
+	ctx context.Context //nolint:containedctx // chromedp keeps the browser in it
+}
+
+// startChromium starts one, which lives as long as the test.
+func startChromium(t *testing.T) *chromium {
 	t.Helper()
 	path, err := findChromium()
 	if err != nil {
@@ -42,7 +47,7 @@ func chromium(t *testing.T) context.Context {
 	if err := chromedp.Run(ctx); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
-	return ctx
+	return &chromium{ctx}
 }
 
 // findChromium finds the browser, by one of its names.
@@ -66,13 +71,13 @@ type tab struct {
 }
 
 // newTab opens a tab.
-func newTab(t *testing.T, browser context.Context, url string) *tab {
+func newTab(t *testing.T, browser *chromium, url string) *tab {
 	t.Helper()
-	ctx, stop := chromedp.NewContext(browser)
+	ctx, stop := chromedp.NewContext(browser.ctx)
 	t.Cleanup(stop)
 	b := &tab{t: t, url: url, ctx: ctx}
 	chromedp.ListenTarget(ctx, b.hear)
-	b.do(network.Enable(), network.ClearBrowserCookies(), audits.Enable(), log.Enable(), emulation.SetDeviceMetricsOverride(looks[0].width, 800, 1, false)) //nolint:forbidigo // Chromium's log
+	b.do(network.Enable(), audits.Enable(), log.Enable(), emulation.SetDeviceMetricsOverride(looks[0].width, 800, 1, false)) //nolint:forbidigo // Chromium's log
 	t.Cleanup(func() {
 		if t.Failed() {
 			b.shoot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
@@ -98,8 +103,10 @@ func (b *tab) hear(ev any) {
 		}
 	case *page.EventJavascriptDialogOpening:
 		b.complain("a dialog: " + ev.Message)
-		go func() { //nolint:errcheck // the tab is gone
-			_ = chromedp.Run(b.ctx, page.HandleJavaScriptDialog(false)) //nolint:errcheck // as above
+		go func() {
+			if err := chromedp.Run(b.ctx, page.HandleJavaScriptDialog(false)); err != nil {
+				b.complain("close the dialog: " + err.Error())
+			}
 		}()
 	case *network.EventResponseReceived:
 		if ev.Response.Status >= http.StatusInternalServerError || ev.Response.Status == http.StatusNotFound && ev.Type != network.ResourceTypeDocument {
@@ -254,10 +261,11 @@ func quote(text string) string {
 
 // looks are how pages are looked at.
 var looks = []struct { //nolint:gochecknoglobals // a constant list
-	name  string
-	width int64
-	dark  bool
-}{{"desktop", 1280, false}, {"phone", 390, false}, {"dark", 1280, true}, {"phone-dark", 390, true}}
+	name   string
+	width  int64
+	dark   bool
+	always bool // every page is looked at so in every run of the tests
+}{{"desktop", 1280, false, true}, {"phone", 390, false, false}, {"dark", 1280, true, false}, {"phone-dark", 390, true, true}}
 
 // look has the page shown in one of the looks.
 func (b *tab) look(i int) {

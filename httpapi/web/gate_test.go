@@ -11,6 +11,7 @@ import (
 	"github.com/reservoirhq/reservoir/httpapi/web"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 var (
@@ -132,3 +133,7 @@ func (c *testCaller) Job(context.Context, *jobs.Job) (bool, error) {
 }
 
 func (c *testCaller) View(job *jobs.Job) *jobs.Job { return job }
+
+func (*testCaller) Hide(*replay.Estimate) {}
+
+func (*testCaller) Key(key string) string { return key }

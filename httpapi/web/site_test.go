@@ -188,14 +188,14 @@ func (s *site) parse() (*projection.Set, error) {
 }
 
 // change changes the text of the definitions.
-func (s *site) change(old, new string) {
+func (s *site) change(from, to string) {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !strings.Contains(s.definitions, old) {
-		s.t.Fatalf("no definition has %q", old)
+	if !strings.Contains(s.definitions, from) {
+		s.t.Fatalf("no definition has %q", from)
 	}
-	s.definitions = strings.Replace(s.definitions, old, new, 1)
+	s.definitions = strings.Replace(s.definitions, from, to, 1)
 }
 
 // trade publishes events of the shop, its orders in shards, and archives them.
@@ -220,7 +220,7 @@ func shardOf(e *event.Event) string {
 	h := fnv.New32a()
 	for _, f := range e.Fields {
 		if string(f.Name) == "aggregate_id" {
-			h.Write(f.Value) //nolint:errcheck // it never fails
+			h.Write(f.Value)
 		}
 	}
 	return fmt.Sprintf("%s:%d", shop.Orders, h.Sum32()%shards)

@@ -75,7 +75,7 @@ func TestRedisGone(t *testing.T) {
 	})
 	w.sell(200, ago(time.Hour), time.Second)
 	w.archive()
-	server.Kill()
+	w.must(server.Kill())
 	w.page("ada", "/", "Redis does not answer", shop.Orders)
 	w.page("ada", "/stream?"+query("name", shop.Orders), "Segments", "Coverage")
 	w.page("ada", "/jobs", "No jobs yet")
