@@ -44,7 +44,7 @@ func (c *creation) options(paused bool) replay.CreateOptions {
 
 // needs is what a replay needs of the bucket. here says that it runs in this process.
 func (c *creation) needs(spec *replay.Spec, here bool) servicesSpec {
-	return servicesSpec{redis: c.redisTarget() || needsRedis(spec), probe: !c.dryRun, here: here}
+	return servicesSpec{redis: c.redisTarget() || needsRedis(spec), askRedis: c.intoRedis() || asksRedis(spec), probe: !c.dryRun, here: here}
 }
 
 // with reads the flags, opens what they need, and works with both.

@@ -135,7 +135,7 @@ func newDeadLettersRetryCmd(app *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.with(ctx, servicesSpec{redis: needsRedis(spec), probe: true}, func(b backend) error {
+			return app.with(ctx, servicesSpec{redis: needsRedis(spec), askRedis: asksRedis(spec), probe: true}, func(b backend) error {
 				made, err := b.retryLetters(ctx, args[0], args[1:], c.options(false))
 				switch {
 				case err != nil:
@@ -166,7 +166,7 @@ func (a *app) retryHere(ctx context.Context, id string, keys []string, c *creati
 	if err != nil {
 		return err
 	}
-	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
+	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), askRedis: asksRedis(spec), probe: true, here: true})
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func (a *app) continueReplay(ctx context.Context, id string, asJSON bool) (err e
 	if err != nil {
 		return err
 	}
-	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), probe: true, here: true})
+	b, err := a.openBucket(ctx, servicesSpec{redis: needsRedis(spec), askRedis: asksRedis(spec), probe: true, here: true})
 	if err != nil {
 		return err
 	}

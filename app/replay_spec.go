@@ -62,6 +62,17 @@ func needsRedis(spec *replay.Spec) bool {
 	return json.Unmarshal(spec.Sink.Options, &options) != nil || options.URL == ""
 }
 
+// asksRedis says whether the configured Redis is to be asked whether it is the
+// target of the replay.
+func asksRedis(spec *replay.Spec) bool { return spec.Sink.Type == "redis" }
+
+// intoRedis is asksRedis, before there are sinks to ask.
+func (f *replayFlags) intoRedis() bool {
+	scheme, _, _ := strings.Cut(f.into, ":")
+	scheme, _, _ = strings.Cut(scheme, "+")
+	return scheme == "redis" || scheme == "rediss" || scheme == "unix"
+}
+
 // redisTarget says, before there are sinks to ask, whether a target is a stream
 // of the configured Redis.
 func (f *replayFlags) redisTarget() bool {

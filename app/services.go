@@ -51,6 +51,7 @@ func (s *services) close() error {
 type servicesSpec struct {
 	jobsOnly bool // nothing but the jobs
 	redis    bool // connect to the configured Redis
+	askRedis bool // do so if it answers: a sink of another URL may be the same one
 	probe    bool // refuse a store whose conditional writes do not hold
 	here     bool // replays run in this process: files may be anywhere, and standard output is a sink
 	rebuilds bool // connect to ClickHouse, and want definitions
@@ -91,10 +92,8 @@ func (a *app) openServices(ctx context.Context, spec servicesSpec) (_ *services,
 			return nil, err
 		}
 	}
-	if spec.redis {
-		if s.redis, err = a.connectRedis(ctx); err != nil {
-			return nil, err
-		}
+	if err := a.openRedis(ctx, s, spec); err != nil {
+		return nil, err
 	}
 	s.replays, err = replay.New(replay.Options{
 		Archive: s.archive, Jobs: s.jobs, Sinks: a.sinks(s.redis, spec.here), Redis: s.redis,
@@ -104,6 +103,23 @@ func (a *app) openServices(ctx context.Context, spec servicesSpec) (_ *services,
 		s.rebuilds, err = a.newRebuilds(s)
 	}
 	return s, err
+}
+
+// openRedis connects to the configured Redis, if spec says so.
+func (a *app) openRedis(ctx context.Context, s *services, spec servicesSpec) error {
+	if !spec.redis && !spec.askRedis {
+		return nil
+	}
+	client, err := a.connectRedis(ctx)
+	switch {
+	case err == nil:
+		s.redis = client
+	case spec.redis:
+		return err
+	default:
+		a.logger.Debug("the configured Redis does not answer: whether the target is the same one is not known", "error", err)
+	}
+	return nil
 }
 
 // newRebuilds makes the service of rebuilds.
