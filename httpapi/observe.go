@@ -55,6 +55,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(s.opts.Timeout + grace)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 			return fmt.Errorf("bound the time to answer: %w", err)
 		}
+		if err := s.boundBody(c); err != nil {
+			return err
+		}
 		s.metrics.flying.Inc()
 		defer s.metrics.flying.Dec()
 		err := recovered(next, c)
