@@ -48,6 +48,8 @@ func TestUsage(t *testing.T) {
 		{"__complete events --stream o", 0, ""}, // there is no archive: no words, and no error
 		{"versio", 2, `unknown command "versio" for "reservoir": did you mean version?`},
 		{"config shwo", 2, "did you mean show?"},
+		{"re", 2, "did you mean rebuild or replay?"},
+		{"gx2", 2, "unknown command \"gx2\" for \"reservoir\"\n"},
 		{"config", 2, "want show, check or keys"},
 		{"version --jsno", 2, "remedy: see `reservoir version --help`"},
 		{"version x", 2, "x"},

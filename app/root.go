@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,11 +91,29 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := nearCommands(cmd, args[0]); len(near) > 0 {
 		return usagef("unknown command %q for %q: did you mean %s?", args[0], cmd.CommandPath(), strings.Join(near, " or "))
 	}
 	return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+}
+
+// nearCommands gives the subcommands that a word begins, or else the one that it is
+// a typo of.
+func nearCommands(cmd *cobra.Command, word string) []string {
+	var names, begun []string
+	for _, c := range cmd.Commands() {
+		if !c.IsAvailableCommand() {
+			continue
+		}
+		names = append(names, c.Name())
+		if strings.HasPrefix(c.Name(), strings.ToLower(word)) {
+			begun = append(begun, c.Name())
+		}
+	}
+	if near := remedy.Nearest(word, slices.Values(names)); near != "" && len(begun) == 0 {
+		return []string{near}
+	}
+	return begun
 }
 
 // subcommands is the one list of what there is.

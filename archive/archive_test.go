@@ -411,6 +411,21 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 }
 
+// TestVerifyWithoutAnyCommit: segments that are left of a log whose commits are all gone
+// are told of, and so is that nothing else is.
+func TestVerifyWithoutAnyCommit(t *testing.T) {
+	h := newHarness(t)
+	h.add("s", hourID(7, 0), 10)
+	delete(h.store.objects, incarnationDir("s", 1)+commitKey(1))
+	report := h.verify("s")
+	if report.Warnings != 1 || len(report.Findings) != 1 {
+		t.Fatalf("found %+v, want one warning", report.Findings)
+	}
+	if f := report.Findings[0]; f.Kind != FindingUncommitted || f.Severity != Warning || f.Remedy == "" || !strings.HasPrefix(f.Message, "2 segments of ") {
+		t.Errorf("found %s", f)
+	}
+}
+
 // firstLines shortens a snapshot by its last lines, cleanly.
 func firstLines(b []byte) []byte {
 	zr, err := zstd.NewReader(nil)

@@ -33,6 +33,7 @@ const (
 	FindingDiffers      FindingKind = "differs"      // two formats of a span do not hold the same events
 	FindingSummary      FindingKind = "summary"      // the commit's summary is not that of the events
 	FindingUnreferenced FindingKind = "unreferenced" // an object that no commit names
+	FindingUncommitted  FindingKind = "uncommitted"  // segments of an incarnation without any commit
 	FindingGap          FindingKind = "gap"          // entries that Redis lost before they were archived
 )
 
@@ -59,13 +60,15 @@ func (f Finding) String() string {
 }
 
 var remedies = map[FindingKind]string{
-	FindingLog:          "restore the commit from a backup or an earlier object version of the bucket; until then the archive is not complete",
-	FindingSnapshot:     "delete the snapshot: the commits hold all that it does, and a new one is made in time",
-	FindingMissing:      "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
-	FindingUnreadable:   "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
-	FindingChecksum:     "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
-	FindingContents:     "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
-	FindingDiffers:      "compare both objects with what produced the events, and keep the right one",
-	FindingSummary:      "filters by type or tenant may miss events of this segment: read it without a filter, and report this as a defect of reservoir or of the store",
+	FindingLog:        "restore the commit from a backup or an earlier object version of the bucket; until then the archive is not complete",
+	FindingSnapshot:   "delete the snapshot: the commits hold all that it does, and a new one is made in time",
+	FindingMissing:    "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
+	FindingUnreadable: "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
+	FindingChecksum:   "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
+	FindingContents:   "restore the object from a backup or an earlier object version; the span's other format, if it has one, still holds the events",
+	FindingDiffers:    "compare both objects with what produced the events, and keep the right one",
+	FindingSummary:    "filters by type or tenant may miss events of this segment: read it without a filter, and report this as a defect of reservoir or of the store",
+	FindingUncommitted: "none if an archiver is at work on the stream or was stopped at its first commit; if events of the stream were archived here, its log is lost: " +
+		"restore the commits from a backup or earlier object versions of the bucket before garbage collection deletes the segments",
 	FindingUnreferenced: "none needed: garbage collection deletes it after the grace period",
 }

@@ -279,3 +279,20 @@ func (v *incarnationCheck) checkGarbage(ctx context.Context, view *view) error {
 	}
 	return nil
 }
+
+// checkUncommitted reports what is there of an incarnation without any commit. An archiver
+// that is at its first commit, or was killed there, leaves the same behind as who loses the
+// log, so it is a warning.
+func (v *incarnationCheck) checkUncommitted(ctx context.Context) error {
+	objects, bytes := 0, int64(0)
+	for info, err := range v.a.unnamed(ctx, v.dir, newKeySet()) {
+		if err != nil {
+			return err
+		}
+		objects, bytes = objects+1, bytes+info.Size
+	}
+	if objects > 0 {
+		v.found(Warning, FindingUncommitted, "", "%d segments of %d bytes are there, and no commit at all", objects, bytes)
+	}
+	return nil
+}

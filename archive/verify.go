@@ -153,7 +153,7 @@ func (v *incarnationCheck) run(ctx context.Context, base Seal) (next *Seal, err 
 		return nil, err
 	}
 	if replayed.last == nil {
-		return nil, nil //nolint:nilnil // an empty log has no seal
+		return nil, v.checkUncommitted(ctx) // an empty log has no seal
 	}
 	v.report.Incarnations++
 	if err := v.checkSnapshots(ctx, replayed); err != nil {

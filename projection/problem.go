@@ -76,12 +76,7 @@ func position(file string, line int) string {
 // didYouMean gives the name among names that a typo of it most likely meant, as
 // a remedy, or "" when none is near.
 func didYouMean(typo string, names iter.Seq[string]) string {
-	best, bestDistance := "", max(1, len(typo)/3)+1
-	for name := range names {
-		if d := remedy.Distance(strings.ToLower(typo), strings.ToLower(name)); d < bestDistance || d == bestDistance && name < best {
-			best, bestDistance = name, d
-		}
-	}
+	best := remedy.Nearest(typo, names)
 	if best == "" {
 		return ""
 	}

@@ -1,5 +1,25 @@
 package remedy
 
+import (
+	"iter"
+	"strings"
+)
+
+// Nearest gives the name among names that a typo of it most likely meant, or "" when
+// none is near: at most one in three of its letters is wrong. Case does not count.
+func Nearest(typo string, names iter.Seq[string]) string {
+	best, distance := "", max(1, len(typo)/3)+1
+	for name := range names {
+		if long := len(name) - len(typo); long >= distance || -long >= distance {
+			continue
+		}
+		if d := Distance(strings.ToLower(typo), strings.ToLower(name)); d < distance || d == distance && name < best {
+			best, distance = name, d
+		}
+	}
+	return best
+}
+
 // Distance says how near a typo is to a name: it counts the insertions, deletions,
 // replacements and swaps of two neighbours between a and b, by bytes (the optimal string
 // alignment distance).
