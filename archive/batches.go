@@ -159,7 +159,11 @@ func (r *planReader) read(ctx context.Context, f *fetch) (err error) {
 	spec := &r.p.spec
 	dir := incarnationDir(spec.Stream, f.segment.Incarnation)
 	store := countingStore{r.p.a.store, &r.p.fetched}
-	src, err := r.p.a.openSegment(ctx, store, dir, &f.segment.Segment, selection{spec.Range, spec.Filter})
+	attributes := spec.Attributes
+	if spec.Filter != nil {
+		attributes = 0 // it may look at all of them
+	}
+	src, err := r.p.a.openSegment(ctx, store, dir, &f.segment.Segment, selection{spec.Range, spec.Filter, attributes})
 	if err != nil {
 		return err
 	}

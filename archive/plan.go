@@ -18,6 +18,9 @@ type PlanSpec struct {
 	Range       event.Range
 	// Filter selects events; nil means all.
 	Filter *event.Matcher
+	// Attributes, if set, are all that is wanted of events: what reads them may leave out
+	// fields that are not needed to find these. With a Filter nothing is left out.
+	Attributes event.Attributes
 	// Format is read where a span has it, and another one where not; default Parquet.
 	Format Format
 }

@@ -23,6 +23,8 @@ type source interface {
 type selection struct {
 	span   event.Range
 	filter *event.Matcher // nil: all
+	// attributes that events have to give; 0: all, and all fields
+	attributes event.Attributes
 }
 
 // openSegment opens a segment that lies on the store. The source may leave out
@@ -42,7 +44,7 @@ func (a *Archive) openSegment(ctx context.Context, store objectstore.Reader, dir
 		return newJSONLSource(body, body)
 	case Parquet:
 		return newParquetSource(newBlockReader(ctx, store, key, seg.Bytes), seg.Bytes, parquet.ReadSpec{
-			Range: sel.span, Matcher: sel.filter, Mapping: a.opts.Mapping, Memory: &a.memory,
+			Range: sel.span, Matcher: sel.filter, Attributes: sel.attributes, Mapping: a.opts.Mapping, Memory: &a.memory,
 		})
 	default:
 		return nil, fmt.Errorf("%w: segment %s has unknown format %q", ErrDamaged, key, seg.Format)

@@ -79,6 +79,9 @@ type Reader struct {
 	// Together puts the texts of many events into one piece of memory, which stays for
 	// as long as one of them is used: for functions that keep none of them for long.
 	Together bool
+	// Only, if set, are the attributes that events get; the others are empty, and there are no
+	// Fields. See Function.Reads.
+	Only event.Attributes
 
 	values [event.NumAttributes][]byte
 	texts  strings.Builder
@@ -94,8 +97,10 @@ func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Even
 	size := 0
 	for a := range event.NumAttributes {
 		r.values[a] = nil
-		if value, ok := env.Get(a); ok && a != event.Version && a != event.OccurredAt &&
-			(a == event.Payload || len(value) <= maxText) && utf8.Valid(value) {
+		if a == event.Version || a == event.OccurredAt || !r.wants(a) {
+			continue
+		}
+		if value, ok := env.Get(a); ok && (a == event.Payload || len(value) <= maxText) && utf8.Valid(value) {
 			r.values[a] = value
 			size += len(value)
 		}
@@ -109,7 +114,9 @@ func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Even
 	}
 	before := r.texts.Len()
 	for _, value := range r.values {
-		r.texts.Write(value)
+		if len(value) > 0 {
+			r.texts.Write(value)
+		}
 	}
 	rest := r.texts.String()[before:]
 	if r.shapes == nil {
@@ -127,11 +134,21 @@ func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Even
 		SchemaVersion: parts[event.SchemaVersion], Payload: parts[event.Payload],
 		Fields: from.Fields, shapes: r.shapes,
 	}
-	e.Version, e.HasVersion = env.AggregateVersion()
+	if r.Only != 0 {
+		e.Fields = nil
+	}
+	if r.wants(event.Version) {
+		e.Version, e.HasVersion = env.AggregateVersion()
+	}
+	if !r.wants(event.OccurredAt) {
+		return
+	}
 	if micros, ok := env.Time(from.ID); ok {
 		e.OccurredAt = time.UnixMicro(micros).UTC()
 	}
 }
+
+func (r *Reader) wants(a event.Attribute) bool { return r.Only == 0 || r.Only.Has(a) }
 
 // Clone returns a copy that shares no memory with e.
 func (e *Event) Clone() Event {

@@ -263,6 +263,9 @@ func (t *trialRun) inGo(ctx context.Context, events []Recorded) error {
 		env    event.Envelope
 		e      Event
 	)
+	if reader.Only, err = t.set.Reads(t.d); err != nil {
+		return err
+	}
 	for i := range events {
 		from := &events[i]
 		extractor.Extract(&from.Event, &env)

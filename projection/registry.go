@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
@@ -30,6 +31,16 @@ type Function struct {
 	name   string
 	mapper mapper
 	folder Folder
+	reads  event.Attributes // 0: all of an event
+}
+
+// Reads says that a function for projections of kind map looks at these attributes of an
+// event only, beside its stream and ID: all others are empty then, wherever events come from,
+// and it has no Fields. What it does not look at need not be read from the archive, which
+// makes rebuilds faster.
+func (f Function) Reads(attributes ...event.Attribute) Function {
+	f.reads = event.AttributesOf(attributes...)
+	return f
 }
 
 // mapper is a Mapper, or a function that makes structs.
@@ -214,6 +225,9 @@ func NewRegistry(functions ...Function) (*Registry, error) {
 func (f *Function) complete() error {
 	if f.folder == nil && f.mapper == nil {
 		return errors.New("it is nil")
+	}
+	if f.folder != nil && f.reads != 0 {
+		return errors.New("Reads is for functions of kind map")
 	}
 	for _, part := range []any{f.folder, f.mapper} {
 		if whole, ok := part.(interface{ complete() error }); ok {

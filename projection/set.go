@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
@@ -192,6 +193,13 @@ func (s *Set) Adder(d *Definition, to *Rows) (func(*Event) error, error) {
 		return nil, err
 	}
 	return f.mapper.adder(to)
+}
+
+// Reads returns the attributes that the function of a projection of kind map looks at; 0: it
+// may look at all of an event.
+func (s *Set) Reads(d *Definition) (event.Attributes, error) {
+	f, err := s.registry.function(d)
+	return f.reads, err
 }
 
 // Folder returns the functions of a projection of kind fold.

@@ -16,6 +16,7 @@ type mapRows struct {
 	event    projection.Event
 	block    *projection.Rows
 	add      func(*projection.Event) error // to the block
+	wholly   bool                          // all of events is read
 }
 
 func newMapRows(sub *subject, s *selector) (*mapRows, error) {
@@ -27,7 +28,11 @@ func newMapRows(sub *subject, s *selector) (*mapRows, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
 	}
-	return &mapRows{selector: s, reader: projection.Reader{Together: true}, block: block, add: add}, nil
+	reads, err := sub.set.Reads(sub.def)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it names the projection
+	}
+	return &mapRows{selector: s, reader: projection.Reader{Together: true, Only: reads}, block: block, add: add}, nil
 }
 
 // make implements rowMaker.
@@ -56,6 +61,20 @@ func (r *mapRows) take(of run, b *event.Batch, letters *[]Letter) error {
 		return nil
 	})
 }
+
+// needs implements blockMaker: what letters say of an event is not among them.
+func (r *mapRows) needs() event.Attributes {
+	if r.wholly || r.reader.Only == 0 || r.selector.upcaster != nil || r.selector.scope != nil || r.selector.wanted != nil || r.selector.near != nil {
+		return 0
+	}
+	if r.selector.types != nil {
+		return r.reader.Only | event.AttributesOf(event.Type)
+	}
+	return r.reader.Only
+}
+
+// readWholly implements blockMaker.
+func (r *mapRows) readWholly() { r.wholly = true }
 
 // full implements blockMaker.
 func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= rowsBytes }

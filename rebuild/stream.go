@@ -18,6 +18,10 @@ type blockMaker interface {
 	begin()
 	// take takes events, and notes those that cannot be used.
 	take(of run, b *event.Batch, letters *[]Letter) error
+	// needs are all that rows are made of, but for letters; 0: all of an event.
+	needs() event.Attributes
+	// readWholly makes it need all of events from here on, as letters do.
+	readWholly()
 	// full says that what was taken is a block.
 	full() bool
 	// flush puts the rows of what was taken into a table, and forgets it. It returns how
@@ -26,6 +30,10 @@ type blockMaker interface {
 }
 
 const unknownRows = -1
+
+// errWholly is that there is an event to be put aside, which takes more of it than rows are
+// made of.
+var errWholly = errors.New("the events have to be read as a whole")
 
 // A block is sent at the first of these that it passes: it is in the memory of this
 // process, and of the server, and the larger blocks are the less the table has to merge.
@@ -40,6 +48,16 @@ const (
 // stream sends the events of a chunk, block after block, and proves all of them.
 func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
 	rows, known, err := c.blocks(ctx)
+	if errors.Is(err, errWholly) {
+		if c.parts > 0 {
+			if err := c.clean(ctx); err != nil {
+				return 0, err
+			}
+		}
+		c.begin()
+		c.rows.readWholly()
+		rows, known, err = c.blocks(ctx)
+	}
 	if maker, ok := c.rows.(*sqlRows); ok && errors.Is(err, chstore.ErrData) {
 		// The events on which the SELECT fails are looked for with all of them at hand.
 		if err := c.clean(ctx); err != nil {
@@ -74,15 +92,25 @@ func (c *chunkLoad) blocks(ctx context.Context) (rows uint64, known bool, err er
 		c.strays.begin()
 	}
 	events := 0
-	err = c.read(ctx, func(of run, b *event.Batch) error {
+	needs := c.rows.needs()
+	if c.strays != nil {
+		needs = 0
+	}
+	err = c.read(ctx, needs, func(of run, b *event.Batch) error {
 		if err := c.takeStrays(ctx, of, b, events); err != nil {
 			return err
 		}
 		events += of.to
-		if err := c.rows.take(of, b, &c.letters); err != nil || !c.rows.full() {
+		if err := c.rows.take(of, b, &c.letters); err != nil {
 			return err
 		}
-		return flush()
+		switch {
+		case len(c.letters) > 0 && needs != 0:
+			return errWholly
+		case c.rows.full():
+			return flush()
+		}
+		return nil
 	})
 	if err == nil {
 		err = c.lookAtStrays(ctx)
@@ -114,7 +142,7 @@ func (c *chunkLoad) carefully(ctx context.Context, maker *sqlRows) error {
 		return err
 	}
 	c.events.reset()
-	err := c.read(ctx, func(of run, b *event.Batch) error {
+	err := c.read(ctx, 0, func(of run, b *event.Batch) error {
 		c.events.add(of.stream, archive.Batch{Incarnation: of.incarnation, Batch: b}, of.to)
 		if !c.events.full() {
 			return nil
@@ -128,11 +156,12 @@ func (c *chunkLoad) carefully(ctx context.Context, maker *sqlRows) error {
 }
 
 // read reads the events of a chunk from the archive as it is now: their segments may
-// have been compacted since.
-func (c *chunkLoad) read(ctx context.Context, take func(of run, b *event.Batch) error) error {
+// have been compacted since. It may read these attributes of them only; 0: all.
+func (c *chunkLoad) read(ctx context.Context, attributes event.Attributes, take func(of run, b *event.Batch) error) error {
 	stream := string(c.b.plan.Streams[c.chunk.Stream].Stream)
 	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
 		Stream: stream, Incarnation: c.chunk.Incarnation, Range: c.chunk.Range, Format: c.b.spec.Format,
+		Attributes: attributes,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // it names the stream

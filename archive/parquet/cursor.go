@@ -141,6 +141,11 @@ func (c *cursor) seek(row int, pages *pq.FileOffsetIndex) error {
 			c.first, c.row, c.page.rows = int(pages.FirstRowIndex(i)), 0, 0
 		}
 	}
+	return c.forward(row)
+}
+
+// forward goes on to a later row of the row group, or stays where it is, page by page.
+func (c *cursor) forward(row int) error {
 	for {
 		if err := c.load(); err != nil {
 			return err

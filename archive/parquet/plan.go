@@ -6,9 +6,11 @@ import (
 
 // rowPlan is a layout made ready to put events together.
 type rowPlan struct {
-	slots []rowSlot
-	names []byte       // of all slots, one after the other
-	spans []event.Span // of the event at hand
+	slots   []rowSlot
+	names   []byte       // of the fields that are kept, one after the other
+	spans   []event.Span // of the event at hand
+	columns []int        // that it needs
+	active  bool         // the Reader reads them
 	// generation is the batch that has the names already.
 	generation uint64
 }
@@ -18,20 +20,40 @@ type rowSlot struct {
 	column int
 	source source
 	form   event.TimeForm
+	left   bool // out of events
 }
 
-func newRowPlan(text []byte) (*rowPlan, error) {
+func (pc *planCache) newRowPlan(text []byte) (*rowPlan, error) {
 	l, err := parseLayout(text)
 	if err != nil {
 		return nil, err
 	}
-	p := &rowPlan{slots: make([]rowSlot, len(l)), spans: make([]event.Span, len(l))}
+	kept := pc.kept(l)
+	p := &rowPlan{slots: make([]rowSlot, len(l)), spans: make([]event.Span, 0, len(l))}
 	for i, s := range l {
-		p.slots[i] = rowSlot{s.column, s.source, s.form}
-		p.spans[i].NameLen = uint32(len(s.name))
+		p.slots[i] = rowSlot{s.column, s.source, s.form, kept != nil && !kept[i]}
+		if p.slots[i].left {
+			continue
+		}
+		p.spans = append(p.spans, event.Span{NameLen: uint32(len(s.name))})
 		p.names = append(p.names, s.name...)
+		if s.source != fromRest {
+			p.columns = append(p.columns, s.column)
+		}
 	}
 	return p, nil
+}
+
+// kept says which fields of a layout's events are wanted; nil: all.
+func (pc *planCache) kept(l layout) []bool {
+	if pc.extractor == nil {
+		return nil
+	}
+	names := make([][]byte, len(l))
+	for i := range l {
+		names[i] = l[i].name
+	}
+	return pc.extractor.Kept(names, pc.attributes)
 }
 
 // copyNames copies the names into b.
@@ -51,6 +73,9 @@ const maxPlans = 4096
 type planCache struct {
 	byText  map[string]*rowPlan
 	byIndex []*rowPlan // of the cursor's dictionary
+
+	attributes event.Attributes // that fields are kept for
+	extractor  *event.Extractor // nil: all are kept
 }
 
 func (pc *planCache) get(c *cursor, k int) (*rowPlan, error) {
@@ -74,7 +99,7 @@ func (pc *planCache) lookup(text []byte) (*rowPlan, error) {
 	if p, ok := pc.byText[string(text)]; ok {
 		return p, nil
 	}
-	p, err := newRowPlan(text)
+	p, err := pc.newRowPlan(text)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ type Reader struct {
 	row        int // in the row group
 	plans      planCache
 	times      timeCache
+	active     [numColumns]bool    // columns that are read; the others stay where they are
+	partial    bool                // not all of the row group is wanted
 	uneven     [numColumns]*cursor // scratch of build
 	generation uint64              // the batch that is being filled
 	window     window
@@ -94,6 +96,9 @@ func (r *Reader) fill(b *event.Batch) error {
 		if r.row < run.from {
 			r.row = run.from
 			for i := range r.cursors {
+				if !r.active[i] {
+					continue
+				}
 				if err := r.seek(i); err != nil {
 					return err
 				}
@@ -120,6 +125,9 @@ func (r *Reader) loaded() (int, error) {
 	n := batchRows
 	for i := range r.cursors {
 		c := &r.cursors[i]
+		if !r.active[i] {
+			continue
+		}
 		if err := c.load(); err != nil {
 			return 0, err
 		}
@@ -128,12 +136,33 @@ func (r *Reader) loaded() (int, error) {
 	return n, nil
 }
 
-// build puts up to n events together that are in the cursors' pages.
+// activate reads the columns that a plan needs, from the current row on.
+func (r *Reader) activate(p *rowPlan) error {
+	for _, column := range p.columns {
+		if r.active[column] {
+			continue
+		}
+		r.active[column] = true
+		c := &r.cursors[column]
+		if r.partial {
+			if err := r.seek(column); err != nil {
+				return err
+			}
+		} else if err := c.forward(r.row); err != nil {
+			return err
+		}
+	}
+	p.active = true
+	return nil
+}
+
+// build puts up to n events together that are in the cursors' pages. They are fewer, maybe
+// none, where one needs a column that was not read so far.
 func (r *Reader) build(b *event.Batch, n int) error {
 	ms, seq, layout := &r.cursors[colIDMs], &r.cursors[colIDSeq], &r.cursors[colLayout]
 	uneven := r.uneven[:0]
 	for i := range r.cursors {
-		if c := &r.cursors[i]; c.uneven {
+		if c := &r.cursors[i]; c.uneven && r.active[i] {
 			uneven = append(uneven, c)
 		}
 	}
@@ -143,6 +172,13 @@ func (r *Reader) build(b *event.Batch, n int) error {
 		if err != nil {
 			return fmt.Errorf("%w: event %s: %w", ErrInvalid, id, err)
 		}
+		if !plan.active {
+			if k > 0 {
+				n = k
+				break
+			}
+			return r.activate(plan)
+		}
 		r.assemble(b, plan, id, k, n)
 		for _, c := range uneven {
 			c.next()
@@ -150,6 +186,9 @@ func (r *Reader) build(b *event.Batch, n int) error {
 	}
 	for i := range r.cursors {
 		c := &r.cursors[i]
+		if !r.active[i] {
+			continue
+		}
 		if !c.uneven {
 			c.skip(n)
 		}
@@ -168,8 +207,20 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 	}
 	rest := &r.cursors[colRest]
 	restAt := rest.at
+	next := 0
 	for i := range p.slots {
-		s, span := &p.slots[i], &p.spans[i]
+		s := &p.slots[i]
+		if s.left {
+			switch s.source {
+			case fromRest:
+				restAt++
+			case fromPayload:
+				restAt += 2
+			}
+			continue
+		}
+		span := &p.spans[next]
+		next++
 		c := &r.cursors[s.column]
 		at := len(b.Buf)
 		switch s.source {
@@ -349,7 +400,8 @@ func (r *Reader) openGroup(runs []rows) error {
 			r.openSteps(column, sparse)
 		}
 	}
-	if runs[0] == (rows{0, int(r.file.groups[r.group].Rows)}) {
+	r.partial = runs[0] != rows{0, int(r.file.groups[r.group].Rows)}
+	if !r.partial {
 		return nil
 	}
 	for column := range numColumns {

@@ -17,6 +17,9 @@ type ReadSpec struct {
 	// Mapping is the one by which the Matcher's envelopes are made. Where the
 	// file was written by another one the Matcher is of no use to a Reader.
 	Mapping event.Mapping
+	// Attributes, when set, lets a Reader leave out fields of events, and not read their columns:
+	// those that the Mapping does not need to find these attributes. It gives all events.
+	Attributes event.Attributes
 	// Memory, when set, lends a Reader its buffers and takes them back.
 	Memory *Memory
 }
@@ -25,6 +28,15 @@ type ReadSpec struct {
 func (f *File) Reader(spec ReadSpec) *Reader {
 	r := &Reader{file: f, span: spec.Range}
 	spec.Memory.lend(r)
+	for column := range r.active {
+		r.active[column] = spec.Attributes == 0
+	}
+	if spec.Attributes != 0 {
+		r.plans.attributes, r.plans.extractor = spec.Attributes, spec.Mapping.Extractor()
+		for _, column := range []int{colIDMs, colIDSeq, colLayout, colRest} {
+			r.active[column] = true
+		}
+	}
 	if spec.Matcher == nil {
 		return r
 	}

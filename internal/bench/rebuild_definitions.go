@@ -9,6 +9,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/projection/examples"
 )
@@ -62,19 +63,20 @@ approval: automatic
 
 // functions are those that the definitions name.
 func functions() (*projection.Registry, error) {
-	return projection.NewRegistry(projection.NewMapOf("orders", mapOrder), projection.NewFold("counters", projection.Folds[counter]{
-		Apply: func(c counter, e *projection.Event) (counter, error) {
-			n, err := strconv.ParseUint(e.Payload, 10, 64)
-			if err != nil {
-				return c, err
-			}
-			c.Events, c.Total, c.Last = c.Events+1, c.Total+n, e.OccurredAt.UnixMilli()
-			return c, nil
-		},
-		Rows: func(key string, c counter) ([]projection.Row, error) {
-			return []projection.Row{{"id": key, "events": c.Events, "total": c.Total, "last": time.UnixMilli(c.Last).UTC()}}, nil
-		},
-	}))
+	return projection.NewRegistry(
+		projection.NewMapOf("orders", mapOrder).Reads(event.Tenant, event.Type, event.Version, event.OccurredAt, event.Payload), projection.NewFold("counters", projection.Folds[counter]{
+			Apply: func(c counter, e *projection.Event) (counter, error) {
+				n, err := strconv.ParseUint(e.Payload, 10, 64)
+				if err != nil {
+					return c, err
+				}
+				c.Events, c.Total, c.Last = c.Events+1, c.Total+n, e.OccurredAt.UnixMilli()
+				return c, nil
+			},
+			Rows: func(key string, c counter) ([]projection.Row, error) {
+				return []projection.Row{{"id": key, "events": c.Events, "total": c.Total, "last": time.UnixMilli(c.Last).UTC()}}, nil
+			},
+		}))
 }
 
 // counter is the state of countersDefinition.
