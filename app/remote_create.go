@@ -45,7 +45,14 @@ func (r *remote) estimateReplay(ctx context.Context, spec replay.Spec, opts repl
 	if err := check.Validate(time.Now()); err != nil {
 		return nil, err
 	}
-	p := api.EstimateReplayParams{Sample: opts.Sample, Events: max(opts.Events, 0)}
+	events := opts.Events
+	switch {
+	case events == 0:
+		events = 3 // as the bucket has it
+	case events < 0:
+		events = 0
+	}
+	p := api.EstimateReplayParams{Sample: opts.Sample, Events: events}
 	return ask[replay.Estimate](ctx, r, call{role: token.Viewer, send: func() (*http.Response, error) { return r.api.EstimateReplay(ctx, &p, spec) }})
 }
 
