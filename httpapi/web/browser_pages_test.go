@@ -141,9 +141,9 @@ func (s *site) everyPage(t *testing.T) []shown {
 		{"overview", "/"}, {"overview-none", "/?q=nothing"}, {"stream", "/stream?" + query("name", shop.Payments)}, {"stream-hostile", "/stream?" + query("name", hostile, "window", "1h")},
 		{"explore-start", "/explore"}, {"explore", "/explore?" + query("stream", shop.Payments)}, {"explore-none", "/explore?stream=none"},
 		{"explore-hostile", "/explore?" + query("stream", hostile)}, {"explore-wrong", "/explore?" + query("where", "payload. >")},
-		{"stream-long", "/stream?" + query("name", long)}, {"explore-long", "/explore?" + query("stream", long)}, {"aggregate-long", "/aggregate?" + query("id", word+"/"+word)},
+		{"stream-long", "/stream?" + query("name", long)}, {"explore-long", "/explore?" + query("stream", long)}, {"aggregate-long", "/aggregate?" + query("id", word+"/"+word, "stream", long)},
 		{"replay-long", "/replays/new?" + query("stream", long, "into", "redis:{stream}:"+long)},
-		{"aggregate", "/aggregate?" + query("id", "order/7", "step", "2")}, {"event", s.anEvent()}, {"jobs", "/jobs"}, {"jobs-none", "/jobs?by=nobody"}, {"job-running", "/jobs/" + running},
+		{"aggregate", "/aggregate?" + query("id", "order/7", "stream", "shop:orders:*", "step", "2")}, {"event", s.anEvent()}, {"jobs", "/jobs"}, {"jobs-none", "/jobs?by=nobody"}, {"job-running", "/jobs/" + running},
 	}
 	seen := map[string]bool{}
 	for job, err := range s.jobs.List(t.Context(), jobs.Query{}) {

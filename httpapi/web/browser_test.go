@@ -24,7 +24,7 @@ func TestBrowser(t *testing.T) {
 	browser := startChromium(t)
 	t.Run("collector", func(t *testing.T) { testCollector(t, s, browser) })
 	t.Run("empty", func(t *testing.T) { s.in(t, browser, testEmptySite) })
-	s.trade(1500, ago(20*time.Hour), 45*time.Second)
+	s.trade(1500, ago(12*time.Hour), 28*time.Second)
 	s.build("orders", "steps")
 	s.keepArchiving()
 	for _, part := range []struct {

@@ -175,7 +175,7 @@ func (b *tab) ask(expression string, into any) {
 // wait waits until an expression holds in whatever page is there by then.
 func (b *tab) wait(what, expression string) {
 	b.t.Helper()
-	tick := time.NewTicker(25 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	late := time.NewTimer(patience)
 	defer late.Stop()

@@ -154,7 +154,7 @@ func newSite(t *testing.T) *site {
 	w.must(err)
 	w.url = "http://" + listener.Addr()
 	runner, err := jobs.NewRunner(w.jobs, jobs.RunnerOptions{
-		Engines: map[string]jobs.Engine{replay.Kind: replays.Engine(), rebuild.Kind: rebuilds.Engine()}, Poll: 100 * time.Millisecond, Concurrency: 8,
+		Engines: map[string]jobs.Engine{replay.Kind: replays.Engine(), rebuild.Kind: rebuilds.Engine()}, Poll: 300 * time.Millisecond, Concurrency: 8,
 		LeaseTTL: 3 * time.Second, // a job says three times as often how far it is
 		Logger:   logs,
 	})
