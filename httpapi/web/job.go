@@ -41,6 +41,7 @@ type jobPage struct {
 	NextLetter  string
 	Check       *rebuild.Verification
 	CheckFailed int
+	NewKey      string // of a request to retry letters
 	Gone        string // what came of what was asked for
 }
 
@@ -84,9 +85,9 @@ func (s *Server) job(r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	p := s.describeJob(r.caller, job)
-	p.Gone = r.FormValue("done")
+	p.Gone, p.NewKey = r.FormValue("done"), key()
 	if r.caller.May("listDeadLetters") == nil {
-		if err := s.letters(ctx, p, r.FormValue("after")); err != nil {
+		if err := s.letters(ctx, r.caller, p, r.FormValue("after")); err != nil {
 			return err
 		}
 	}
@@ -104,6 +105,7 @@ func (s *Server) job(r *request) error {
 
 // describeJob gives what a page shows of a job's document.
 func (s *Server) describeJob(caller Caller, job *jobs.Job) *jobPage {
+	job = caller.View(job)
 	p := &jobPage{Job: job, Title: jobName(job), Waiting: waitsForApproval(job), Now: s.opts.Clock(), Log: slices.Clone(job.Log)}
 	slices.Reverse(p.Log)
 	g := &job.Progress
@@ -166,8 +168,9 @@ func phases(job *jobs.Job) []phase {
 	return list
 }
 
-// letters lists dead letters of a job.
-func (s *Server) letters(ctx context.Context, p *jobPage, after string) error {
+// letters lists dead letters of a job. Those of a rebuild are not for who is restricted to
+// tenants: they are put aside before it is known whose event it is.
+func (s *Server) letters(ctx context.Context, caller Caller, p *jobPage, after string) error {
 	switch p.Kind {
 	case replay.Kind:
 		for l, err := range s.opts.Replays.DeadLetters(ctx, p.ID, after) {
@@ -184,8 +187,8 @@ func (s *Server) letters(ctx context.Context, p *jobPage, after string) error {
 			})
 		}
 	case rebuild.Kind:
-		if s.opts.Rebuilds == nil {
-			return nil
+		if tenants, err := caller.Narrow(nil); err != nil || len(tenants) > 0 || s.opts.Rebuilds == nil {
+			return err //nolint:wrapcheck // it says what is not allowed
 		}
 		for l, err := range s.opts.Rebuilds.DeadLetters(ctx, p.ID) {
 			if err != nil {
@@ -247,8 +250,11 @@ func (s *Server) retryLetters(r *request) error {
 	}
 	var created *jobs.Job
 	err = s.opts.Gate.Change(r.Request, "retryDeadLetters", func(ctx context.Context) (string, error) {
-		created, err = s.opts.Replays.RetryDeadLetters(ctx, job.ID, r.PostForm["key"], replay.CreateOptions{By: r.caller.Name(), IdempotencyKey: r.PostFormValue("idempotency")})
-		return job.ID, err
+		created, err = s.opts.Replays.RetryDeadLetters(ctx, job.ID, r.PostForm["key"], replay.CreateOptions{By: r.caller.Name(), IdempotencyKey: r.caller.Key(r.PostFormValue("idempotency"))})
+		if err != nil {
+			return job.ID, err
+		}
+		return created.ID, nil
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // it names the job

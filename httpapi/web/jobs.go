@@ -64,7 +64,7 @@ func (s *Server) jobList(r *request) error {
 			p.Next = p.Jobs[jobsPerPage-1].ID
 			break
 		}
-		p.Jobs = append(p.Jobs, job)
+		p.Jobs = append(p.Jobs, r.caller.View(job))
 	}
 	return s.render(r, http.StatusOK, "jobs", "Jobs", p)
 }

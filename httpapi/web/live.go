@@ -80,6 +80,9 @@ func (s *Server) liveJob(r *request) error {
 			return err
 		}
 		if bytes.Equal(b.Bytes(), last) {
+			if err := out.ping(); err != nil { // which moves the deadline too
+				return err
+			}
 			continue
 		}
 		last = bytes.Clone(b.Bytes())

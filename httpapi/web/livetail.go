@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/reservoirhq/reservoir/event"
@@ -31,14 +33,18 @@ func (s *Server) liveTail(r *request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), liveFor)
 	defer cancel()
-	begin := event.RangeOf(s.opts.Clock(), time.Time{})
-	if last, ok := s.lastOf(ctx, x.patterns[0]); ok {
-		begin.From = last.Next()
+	spec := tail.Spec{Stream: x.patterns[0], Filter: matcher, Mapping: s.opts.Mapping}
+	number, id, _ := strings.Cut(r.Header.Get("Last-Event-ID"), "/")
+	if spec.Incarnation, err = strconv.Atoi(number); err == nil {
+		spec.After, err = event.ParseID(id)
 	}
-	if id, err := event.ParseID(r.Header.Get("Last-Event-ID")); err == nil {
-		begin.From = id.Next()
+	if err != nil || spec.Incarnation < 1 { // it has seen nothing yet
+		spec.Incarnation, spec.Range = 0, event.RangeOf(s.opts.Clock(), time.Time{})
+		if last, ok := s.lastOf(ctx, x.patterns[0]); ok {
+			spec.Range.From = last.Next()
+		}
 	}
-	t := tail.New(s.opts.Archive, s.opts.Redis, tail.Spec{Stream: x.patterns[0], Range: begin, Filter: matcher, Mapping: s.opts.Mapping})
+	t := tail.New(s.opts.Archive, s.opts.Redis, spec)
 	defer t.Close()
 	return s.follow(ctx, r, x.patterns[0], t)
 }
@@ -101,5 +107,6 @@ func (s *Server) turn(ctx context.Context, r *request, out *eventStream, stream 
 	if err := s.execute(&b, r, "event-rows", "", map[string]any{"Events": list, "Skipped": skipped}); err != nil {
 		return false, err
 	}
-	return true, out.send("rows", list[len(list)-1].ID.String(), b.String())
+	last := list[len(list)-1]
+	return true, out.send("rows", fmt.Sprintf("%d/%s", last.Incarnation, last.ID), b.String())
 }

@@ -238,6 +238,7 @@ func (s *Server) activeJobs(ctx context.Context, r *request, p *overviewPage) er
 		} else if !seen {
 			continue
 		}
+		job = r.caller.View(job)
 		if w, wanted := wantOf(job); wanted {
 			if len(p.Wants) < maxActive {
 				p.Wants = append(p.Wants, w)

@@ -165,7 +165,7 @@ func (s *Server) projection(r *request) error {
 				return err //nolint:wrapcheck // it says what failed
 			}
 			if seen {
-				p.Rebuilds = append(p.Rebuilds, job)
+				p.Rebuilds = append(p.Rebuilds, r.caller.View(job))
 			}
 		}
 	}

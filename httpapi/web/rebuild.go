@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -29,20 +28,9 @@ type rebuildPage struct {
 
 // rebuildEstimate is what a rebuild would read and write.
 type rebuildEstimate struct {
-	Definition *projection.Definition
-	Spec       rebuild.Spec
-	Streams    []rebuildStream
-	Totals     archive.PlanTotals
-	Live       uint64 // the generation that is live; 0: none
-	Rows       uint64 // of the live table
-	Approval   projection.Approval
-	Scoped     bool
-}
-
-// rebuildStream is a stream of a rebuildEstimate.
-type rebuildStream struct {
-	Name string
-	archive.PlanTotals
+	*rebuild.Estimate
+	Spec   rebuild.Spec
+	Scoped bool
 }
 
 // definitions gives the projections that a caller may see.
@@ -77,7 +65,7 @@ func (s *Server) definition(r *request, name string) (*projection.Definition, er
 	return nil, fmt.Errorf("there is no projection %q: %w", name, errNotHere)
 }
 
-func (s *Server) readRebuild(r *request, f *form) (*projection.Definition, rebuild.Spec, error) {
+func (s *Server) readRebuild(r *request, f *form) (rebuild.Spec, error) {
 	spec := rebuild.Spec{
 		Projection: f.text("projection"), Approval: projection.Approval(f.text("approval")), Concurrency: int(min(f.number("concurrency"), 1000)),
 		Rate: f.decimal("rate"), Way: rebuild.Way(f.text("way")), Format: archive.Format(f.text("format")),
@@ -87,16 +75,16 @@ func (s *Server) readRebuild(r *request, f *form) (*projection.Definition, rebui
 		if text := f.text(name); text != "" {
 			bound, err := event.ParseBound(text, s.opts.Clock())
 			if err != nil {
-				return nil, spec, fmt.Errorf("%w: %s: %w", errForm, name, err)
+				return spec, fmt.Errorf("%w: %s: %w", errForm, name, err)
 			}
 			*to = idTime(bound.From)
 		}
 	}
 	if err := f.err(); err != nil {
-		return nil, spec, err
+		return spec, err
 	}
-	d, err := s.definition(r, spec.Projection)
-	return d, spec, err
+	_, err := s.definition(r, spec.Projection) // one that the caller may see
+	return spec, err
 }
 
 // rebuildForm reads a form and estimates what it would do.
@@ -114,9 +102,9 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
-	d, spec, err := s.readRebuild(r, &form{Values: values})
+	spec, err := s.readRebuild(r, &form{Values: values})
 	if err == nil {
-		p.Estimate, err = s.estimate(ctx, r, d, spec)
+		p.Estimate, err = s.estimate(ctx, r, spec)
 	}
 	if err != nil {
 		problem := s.problem(err)
@@ -129,51 +117,15 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 }
 
 // estimate finds out what a rebuild would read, from commit logs alone.
-func (s *Server) estimate(ctx context.Context, r *request, d *projection.Definition, spec rebuild.Spec) (*rebuildEstimate, error) {
-	e := &rebuildEstimate{Definition: d, Spec: spec, Approval: d.Approval, Scoped: !spec.Scope.IsZero()}
-	if spec.Approval != "" {
-		e.Approval = spec.Approval
+func (s *Server) estimate(ctx context.Context, r *request, spec rebuild.Spec) (*rebuildEstimate, error) {
+	if s.opts.Rebuilds == nil {
+		return nil, noProjections()
 	}
-	filter := d.Source.Filter()
-	filter.Tenants, filter.Aggregates = spec.Scope.Tenants, spec.Scope.Aggregates
-	matcher, err := filter.Compile()
+	e, err := s.opts.Rebuilds.Estimate(ctx, spec, r.caller.Stream)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
-	listed, err := s.names(ctx, r.caller, d.Source.Streams, false)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what failed
-	}
-	e.Totals.Exact = true
-	if filter.IsZero() {
-		matcher = nil
-	}
-	for _, name := range listed.names {
-		plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: name, Filter: matcher})
-		if err != nil {
-			return nil, err //nolint:wrapcheck // it names the stream
-		}
-		t := plan.Totals
-		e.Streams = append(e.Streams, rebuildStream{name, t})
-		e.Totals.Events += t.Events
-		e.Totals.Bytes += t.Bytes
-		e.Totals.Segments += t.Segments
-		e.Totals.Gaps += t.Gaps
-		e.Totals.Lost += t.Lost
-		e.Totals.Exact = e.Totals.Exact && t.Exact
-	}
-	if s.opts.Rebuilds == nil {
-		return e, nil
-	}
-	doc, err := s.opts.Rebuilds.Documents().Get(ctx, d.Name)
-	if errors.Is(err, projection.ErrNotBuilt) {
-		return e, nil
-	}
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it names the projection
-	}
-	e.Live = doc.Live.Generation
-	return e, nil
+	return &rebuildEstimate{Estimate: e, Spec: spec, Scoped: !spec.Scope.IsZero()}, nil
 }
 
 // confirmRebuild says what a person has to confirm before a rebuild.
@@ -229,7 +181,7 @@ func (s *Server) createRebuild(r *request) error {
 	var job *jobs.Job
 	err = s.opts.Gate.Change(r.Request, "createRebuild", func(ctx context.Context) (_ string, err error) {
 		job, err = s.opts.Rebuilds.Create(ctx, spec, rebuild.CreateOptions{
-			Name: f.text("name"), Reason: f.text("reason"), By: r.caller.Name(), IdempotencyKey: p.Key,
+			Name: f.text("name"), Reason: f.text("reason"), By: r.caller.Name(), IdempotencyKey: r.caller.Key(p.Key),
 		})
 		if err != nil {
 			return "", err

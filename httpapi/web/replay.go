@@ -93,6 +93,9 @@ func (s *Server) replayForm(r *request, values url.Values) *replayPage {
 		p.Spec = &spec
 		p.Estimate, err = s.opts.Replays.Estimate(ctx, spec, replay.EstimateOptions{Sample: true, Events: 1})
 	}
+	if err == nil {
+		r.caller.Hide(p.Estimate)
+	}
 	if err != nil {
 		problem := s.problem(err)
 		problem.Fields = append(problem.Fields, f.problems...)
@@ -150,6 +153,12 @@ func (s *Server) estimateReplay(r *request) error {
 func (s *Server) createReplay(r *request) error {
 	p := s.replayForm(r, r.PostForm)
 	f := &form{Values: r.PostForm}
+	if p.Problem != nil && p.Spec != nil && f.Get("reviewed") != "" && r.caller.May("createReplay") == nil {
+		// Perhaps it was created, and what it has written since refuses it.
+		if job, err := s.opts.Replays.Repeated(r.Context(), *p.Spec, replayOptions(r, p, f)); err == nil {
+			return r.redirect("/jobs/" + job.ID)
+		}
+	}
 	if p.Problem != nil || !p.Ready || f.Get("reviewed") == "" || !p.Confirm.given(f) {
 		p.Review, p.Streams = p.Problem == nil && p.Ready, s.suggest(r)
 		status := http.StatusOK
@@ -163,9 +172,7 @@ func (s *Server) createReplay(r *request) error {
 	}
 	var job *jobs.Job
 	err := s.opts.Gate.Change(r.Request, "createReplay", func(ctx context.Context) (_ string, err error) {
-		job, err = s.opts.Replays.Create(ctx, *p.Spec, replay.CreateOptions{
-			Name: f.text("name"), Reason: f.text("reason"), By: r.caller.Name(), IdempotencyKey: p.Key, Paused: f.Get("paused") != "",
-		})
+		job, err = s.opts.Replays.Create(ctx, *p.Spec, replayOptions(r, p, f))
 		if err != nil {
 			return "", err
 		}
@@ -175,4 +182,10 @@ func (s *Server) createReplay(r *request) error {
 		return err //nolint:wrapcheck // it says what is wrong
 	}
 	return r.redirect("/jobs/" + job.ID)
+}
+
+func replayOptions(r *request, p *replayPage, f *form) replay.CreateOptions {
+	return replay.CreateOptions{
+		Name: f.text("name"), Reason: f.text("reason"), By: r.caller.Name(), IdempotencyKey: r.caller.Key(p.Key), Paused: f.Get("paused") != "",
+	}
 }

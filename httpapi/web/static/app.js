@@ -19,12 +19,18 @@
     }
   }
 
-  // load shows the page at an address anew, without losing the place.
+  // load shows the page at an address anew, without losing the place; again and again while
+  // the server cannot be reached.
   async function load(url) {
-    const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const main = page.getElementById("main");
-    if (!main) return;
+    let main = null;
+    try {
+      const answer = await fetch(url, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      if (answer.status < 500) main = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
+    } catch { /* it is being restarted, perhaps */ }
+    if (!main) {
+      setTimeout(() => { if (url === location.href) load(url); }, 2000);
+      return;
+    }
     document.getElementById("main").replaceWith(document.adoptNode(main));
     begin();
   }
