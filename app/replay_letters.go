@@ -98,7 +98,7 @@ func (a *app) listLetters(ctx context.Context, b letterBackend, id, after string
 }
 
 func newDeadLettersShowCmd(app *app) *cobra.Command {
-	return remotely(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "show ID KEY",
 		Short: "Show one dead letter with its event, as JSON",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -116,7 +116,9 @@ func newDeadLettersShowCmd(app *app) *cobra.Command {
 				return app.printJSON(d)
 			})
 		},
-	})
+	}
+	cmd.Flags().Bool("json", true, "print JSON, as it always does")
+	return remotely(cmd)
 }
 
 func newDeadLettersRetryCmd(app *app) *cobra.Command {

@@ -58,6 +58,9 @@ func (f *Filter) Compile() (*Matcher, error) {
 	m.types = list("types", f.Types, true)
 	for pattern := range m.types {
 		if isPattern(pattern) {
+			if unclosed(pattern) {
+				errs = append(errs, fmt.Errorf("types: %q: a set is not closed: write ] at its end, or \\[ for a bracket", pattern))
+			}
 			m.typePatterns = append(m.typePatterns, pattern)
 			delete(m.types, pattern)
 		}

@@ -80,6 +80,25 @@ func matchSet(pattern string, c byte) (size int, ok bool) {
 	return min(i+1, len(pattern)), ok != not
 }
 
+// unclosed reports whether a set in a pattern has no end, which Redis takes to be
+// the pattern's.
+func unclosed(pattern string) bool {
+	open := false
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case c == '\\':
+			i++
+		case c == '[' && !open:
+			open = true
+		case c == '-' && open && pattern[i-1] != '[' && i+1 < len(pattern):
+			i++ // a run, which may end with "]"
+		case c == ']' && open:
+			open = false
+		}
+	}
+	return open
+}
+
 // isPattern reports whether a pattern may match more than one name.
 func isPattern(pattern string) bool {
 	return slices.ContainsFunc([]byte(pattern), func(c byte) bool {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
@@ -79,10 +81,27 @@ func (s *Service) check(ctx context.Context, spec *Spec, frozen *Frozen) (Target
 	case err == nil:
 		return target, nil
 	case errors.Is(err, ErrUnavailable), ctx.Err() != nil:
-		return Target{}, fmt.Errorf("check the target of the replay: %w", err)
+		err = fmt.Errorf("check the target of the replay: %w", err)
+		if remedy.Of(err) == "" {
+			err = remedy.Wrap(err, wantTarget)
+		}
+		return Target{}, err
 	default:
-		return Target{}, &FieldError{Field: "sink", Err: err}
+		wrong := &FieldError{Field: "sink", Err: err}
+		if noAnswer(err) && remedy.Of(err) == "" {
+			wrong.Want = wantTarget
+		}
+		return Target{}, wrong
 	}
+}
+
+const wantTarget = "Start the target, or correct its address, and see that this machine reaches it; then try again."
+
+// noAnswer reports whether a target could not be connected to.
+func noAnswer(err error) bool {
+	_, failed := errors.AsType[*net.OpError](err)
+	_, unknown := errors.AsType[*net.DNSError](err)
+	return failed || unknown
 }
 
 // lastOnly leaves out what is in earlier incarnations of streams only.

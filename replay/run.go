@@ -45,10 +45,10 @@ type run struct {
 	hand        *chunk // the chunk that is dealt with
 	// before is how many events and letters beyond the checkpoint's mark the attempt
 	// before this one dealt with, as long as there is no chunk to count them in.
-	before [2]uint64
-	pacer  pacer
-	breaker     breaker
-	pressure    pressure
+	before   [2]uint64
+	pacer    pacer
+	breaker  breaker
+	pressure pressure
 
 	events       chan *chunk
 	peeked       *chunk    // taken from events already

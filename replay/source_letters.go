@@ -24,10 +24,22 @@ func newLetterSource(ctx context.Context, files objectstore.Store, keys []string
 	if err != nil {
 		return nil, err
 	}
-	if len(keys) > 0 {
-		left = slices.DeleteFunc(left, func(key string) bool { return !slices.Contains(keys, key) })
-	}
+	chosen := chosenLetters(keys)
+	left = slices.DeleteFunc(left, func(key string) bool { return !chosen(key) })
 	return &letterSource{files: files, keys: left, streams: streams}, nil
+}
+
+// chosenLetters tells whether a letter is among those with the given keys, or all if
+// there are none.
+func chosenLetters(keys []string) func(key string) bool {
+	among := make(map[string]struct{}, len(keys))
+	for _, key := range keys {
+		among[key] = struct{}{}
+	}
+	return func(key string) bool {
+		_, ok := among[key]
+		return ok || len(among) == 0
+	}
 }
 
 // Read implements source: one event at a time, so that the checkpoint tells which
@@ -88,12 +100,13 @@ func (r *run) removeTaken(ctx context.Context, has Position) error {
 	if err != nil {
 		return err
 	}
+	chosen := chosenLetters(r.spec.DeadLetters)
 	last := max(deadLetterKey(r.cp.From), deadLetterKey(has))
 	for _, key := range keys {
 		if key > last {
 			break
 		}
-		if len(r.spec.DeadLetters) > 0 && !slices.Contains(r.spec.DeadLetters, key) {
+		if !chosen(key) {
 			continue
 		}
 		if err := deleteDeadLetter(ctx, files, key); err != nil {

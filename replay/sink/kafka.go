@@ -162,7 +162,8 @@ func (k *kafkaKind) Check(ctx context.Context, opening replay.Opening) (replay.T
 func (k *kafkaKind) checkTopics(ctx context.Context, o *kafkaOptions, topics []string) (err error) {
 	client, err := sarama.NewClient(o.Brokers, k.client(ctx, o))
 	if err != nil {
-		return fmt.Errorf("ask Kafka for its topics: %w", err)
+		return remedy.Wrapf(fmt.Errorf("ask Kafka for its topics: %w", err),
+			"Start a broker at %s, or correct brokers, tls, mechanism, username and password; then try again.", strings.Join(o.Brokers, ","))
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	there, err := client.Topics()
