@@ -131,6 +131,7 @@ func (b *rebuildBench) scoped(ctx context.Context, t table) error {
 	t.row("rebuild of all tenants, compared with the live table", "s", whole.span.Seconds(), "")
 	t.row("rebuild of one tenant of 100, clustered", "s", one.span.Seconds(), "")
 	t.row("whole / one tenant", "times", whole.span.Seconds()/one.span.Seconds(), ">= 10")
+	t.row("the same, CPU of ClickHouse and the worker", "times", (whole.cpu+whole.server).Seconds()/(one.cpu+one.server).Seconds(), "")
 	t.row("load of all tenants / of one", "times", whole.phases[rebuild.PhaseLoad].Seconds()/one.phases[rebuild.PhaseLoad].Seconds(), ">= 10")
 	for _, phase := range []string{rebuild.PhaseCarry, rebuild.PhaseLoad, rebuild.PhaseCatchUp, rebuild.PhaseVerify, rebuild.PhaseHandOver} {
 		t.row("of one tenant: "+phase, "s", one.phases[phase].Seconds(), "")
