@@ -15,8 +15,6 @@ import (
 	"github.com/reservoirhq/reservoir/replay"
 )
 
-const jsonType = "application/json"
-
 // asJob gives a job as the bucket has it, but for what is the engine's and the store's own.
 func asJob(v *api.Job) *jobs.Job {
 	if v.Damaged != "" {
