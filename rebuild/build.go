@@ -134,6 +134,9 @@ type build struct {
 	total    uint64
 	holding  string
 	reported time.Time
+
+	sealing sync.Mutex    // of what is below
+	parts   *chstore.Seal // of the table while it is loaded, see stillThere
 }
 
 func (b *build) name() string { return b.sub.def.Name }
@@ -162,7 +165,7 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the projections: %w", err)
 	}
-	b.db = e.svc.opts.ClickHouse.As(b.job.ID)
+	b.db = e.svc.opts.ClickHouse.As(b.job.ID).With(b.spec.Scope.values())
 	def := k.definition()
 	if now, with, digest, err := e.svc.definition(b.spec.Projection); err == nil && digest == b.spec.Digest {
 		def, set = now, with // with its checks

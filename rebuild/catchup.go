@@ -58,6 +58,9 @@ func (l jobLedger) settle(done bool, derived map[string]uint64) {
 // there is little left.
 func (b *build) catchUp(ctx context.Context) error {
 	if !b.cp.Sealed {
+		if err := b.stillThere(ctx, b.shadow(), b.sub.kind); err != nil {
+			return err
+		}
 		if err := b.seal(ctx, loadedFile); err != nil {
 			return err
 		}
@@ -159,9 +162,20 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 		b.warn("stream %q lost entries before they were read: %+v", stream, loss)
 	}
 	return &feeder{
-		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.aside, waiting: b.holds,
+		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.asideBatch, waiting: b.holds,
 		mark: b.mark(), expires: b.sub.spec.TTL != "", dependents: deps, fed: fedBy(rows),
 	}, nil
+}
+
+// asideBatch is aside for a batch, which may have no letters any more.
+func (b *build) asideBatch(ctx context.Context, number uint64, letters []Letter) error {
+	if len(letters) > 0 {
+		return b.aside(ctx, number, letters)
+	}
+	if _, err := b.noteLetters(ctx, number, nil); err != nil {
+		return err
+	}
+	return putAnew(ctx, b.h.Files(), letterKey(number), []Letter{})
 }
 
 // firstPlaces is where the shadow is fed from: where its chunks end, and in a scoped

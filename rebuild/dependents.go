@@ -23,6 +23,7 @@ type derived struct {
 	table   chstore.Table
 	columns []string // that its SELECT gives
 
+	expires  bool   // rows leave it, or the own table, by themselves
 	base     uint64 // what an adding table holds
 	baseRead bool
 	batch    uint64 // rows of the batch that was made last
@@ -50,7 +51,7 @@ func findDependents(ctx context.Context, db *chstore.Store, d *projection.Defini
 	out := &dependents{db: db, def: d, own: own}
 	for i := range d.Dependents {
 		dep := &d.Dependents[i]
-		t := &derived{name: dep.Table.Name, dep: dep, mark: dependentMark(mark, dep.Table.Name), kind: dep.Table.Kind()}
+		t := &derived{name: dep.Table.Name, dep: dep, mark: dependentMark(mark, dep.Table.Name), kind: dep.Table.Kind(), expires: expires(d, dep)}
 		var err error
 		if t.table, err = db.Bearing(ctx, "", t.mark); err != nil {
 			return nil, fmt.Errorf("dependent table %s: %w", t.name, err)
@@ -67,6 +68,12 @@ func findDependents(ctx context.Context, db *chstore.Store, d *projection.Defini
 	return out, nil
 }
 
+// expires says whether rows of a dependent, or those that it is made of, leave their table
+// by themselves: then there may be fewer than were put there.
+func expires(d *projection.Definition, dep *projection.Dependent) bool {
+	return dep.Table.TTL != "" || d.Table.TTL != ""
+}
+
 // bases gives what the adding ones hold before a batch; they are asked once.
 func (d *dependents) bases(ctx context.Context) (map[string]uint64, error) {
 	var out map[string]uint64
@@ -74,7 +81,7 @@ func (d *dependents) bases(ctx context.Context) (map[string]uint64, error) {
 		if t.kind != chstore.Adding {
 			continue
 		}
-		if !t.baseRead {
+		if !t.baseRead || t.expires {
 			base, err := d.db.Added(ctx, t.table)
 			if err != nil {
 				return nil, err //nolint:wrapcheck // it says what
@@ -168,8 +175,9 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 	if t.kind != chstore.Replacing {
 		t.batch = want.Rows
 	}
-	for attempt := range settleAttempts {
-		if !d.fresh || attempt > 0 {
+	for try := range settleAttempts {
+		attempt := try
+		if !d.fresh || try > 0 {
 			there, err := look(ctx, d.db, t.table, t.kind, want, d.pace.now(), d.confirm)
 			if err != nil {
 				return err
@@ -186,7 +194,7 @@ func (d *derivation) one(ctx context.Context, t *derived) error {
 		if err != nil {
 			return err
 		}
-		if t.kind == chstore.Replacing || d.fresh && (t.kind == chstore.Adding || rows == want.Rows) {
+		if t.kind == chstore.Replacing || t.expires && (d.fresh || try > 0) || d.fresh && (t.kind == chstore.Adding || rows == want.Rows) {
 			t.base = want.Base + want.Rows
 			return nil
 		}
@@ -283,7 +291,7 @@ func (b *build) deriveAll(ctx context.Context, dep *projection.Dependent) (uint6
 	}
 	// Nothing else may be in it, such as what a statement of a dead worker has put there.
 	there, err := b.db.Holds(ctx, table, dep.Table.Kind())
-	if err == nil && there != want {
+	if err == nil && there != want && !(there < want && expires(b.sub.def, dep)) {
 		err = fmt.Errorf("it holds %d rows, and the SELECT gives %d: %w", there, want, chstore.ErrUnproved)
 	}
 	return there, err //nolint:wrapcheck // it says what

@@ -55,8 +55,9 @@ type feeder struct {
 	reader *reader
 	ledger ledger
 	// aside keeps events that cannot be used, before the batch is announced. It may be
-	// called again with the same number and letters.
-	aside func(ctx context.Context, number uint64, letters []Letter) error
+	// called again with the same number, and other letters or none.
+	aside   func(ctx context.Context, number uint64, letters []Letter) error
+	asideOf uint64 // the number that it was called with last
 	// waiting is told why nothing can be fed, "" when it can.
 	waiting func(reason string)
 	mark    chstore.Mark // of the table
@@ -100,7 +101,8 @@ func (f *feeder) feed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(made.letters) > 0 {
+	if len(made.letters) > 0 || f.asideOf == number { // other events may be in it than when it was last tried
+		f.asideOf = number
 		if err := f.aside(ctx, number, made.letters); err != nil {
 			return err
 		}
@@ -162,7 +164,7 @@ func (f *feeder) follow(streams map[string]place) {
 
 // readBase asks an adding table once what it holds.
 func (f *feeder) readBase(ctx context.Context) (err error) {
-	if f.kind != chstore.Adding || f.baseRead {
+	if f.kind != chstore.Adding || f.baseRead && !f.expires {
 		return nil
 	}
 	f.base, err = f.db.Added(ctx, f.into)
@@ -284,7 +286,8 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 	if err := f.db.Kill(ctx, fmt.Sprintf("chunk/%d", p.Batch)); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	for attempt := range settleAttempts {
+	for try := range settleAttempts {
+		attempt := try
 		there, err := look(ctx, f.db, f.into, f.kind, p, f.pace.now(), f.ledger.confirm)
 		if err != nil {
 			return err
@@ -302,7 +305,7 @@ func (f *feeder) settleOnce(ctx context.Context) error {
 		if err := f.again(ctx, p, attempt); err != nil {
 			return err
 		}
-		if f.expires && attempt > 0 { // by a token of its own: it was all there
+		if f.expires && try > 0 { // it was all there, and what is not any more has expired
 			return f.complete(ctx, p)
 		}
 		if f.kind == chstore.Replacing {

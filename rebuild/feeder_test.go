@@ -108,3 +108,52 @@ func TestPartOfBatchIsRemoved(t *testing.T) {
 		}
 	}
 }
+
+// fickleRows gives a letter when it is asked first, and none from then on.
+type fickleRows struct {
+	someRows
+	asked bool
+}
+
+func (r *fickleRows) make(context.Context, *batch, bool) (made, error) {
+	first := !r.asked
+	r.asked = true
+	if first {
+		return made{rows: 1, letters: []Letter{{Reason: "it is bad"}}}, nil
+	}
+	return made{rows: 1}, nil
+}
+
+// timidLedger does not announce what comes first.
+type timidLedger struct {
+	memoryLedger
+	asked bool
+}
+
+func (l *timidLedger) intend(ctx context.Context, p projection.Pending) error {
+	if !l.asked {
+		l.asked = true
+		return errors.New("not now")
+	}
+	return l.memoryLedger.intend(ctx, p)
+}
+
+// What was put aside of a batch that was not announced does not stay when that has no
+// letters any more, also without another life of the one who feeds.
+func TestBatchWithoutLettersAnyMore(t *testing.T) {
+	db, table, mark := testTable(t, "ReplacingMergeTree")
+	aside := -1
+	f := &feeder{
+		db: db, into: table, mark: mark, kind: chstore.Replacing, rows: &fickleRows{}, reader: newReader(nil, nil, event.Mapping{}, nil), ledger: &timidLedger{},
+		dependents: &dependents{}, fed: func(map[string]place) error { return nil },
+		aside: func(_ context.Context, _ uint64, letters []Letter) error {
+			aside = len(letters)
+			return nil
+		},
+	}
+	for _, want := range []int{1, 0} {
+		if err := f.feed(t.Context()); (err == nil) != (want == 0) || aside != want {
+			t.Errorf("%d letters are aside, want %d: %v", aside, want, err)
+		}
+	}
+}

@@ -148,6 +148,9 @@ func (s *Service) settleGeneration(ctx context.Context, name string, g *projecti
 	}
 	switch there {
 	case some:
+		if def, err := s.keptDefinition(ctx, name, g.Digest); err == nil && def.Table.TTL != "" {
+			return false, fmt.Sprintf("whether batch %d is there cannot be said: the one who fed it died, and rows expire", p.Batch), nil
+		}
 		return false, fmt.Sprintf("batch %d is there in part, and the one who fed it died", p.Batch), nil
 	case all:
 		err := s.completeDependents(ctx, name, g, info, p, since, confirm)

@@ -118,7 +118,7 @@ func (l *liveLetters) aside(ctx context.Context, number uint64, letters []Letter
 	if err := allowed(l.def, l.book.put(number, len(letters)), letters); err != nil {
 		return err
 	}
-	return putAnew(ctx, l.files, l.prefix()+letterKey(number), letters)
+	return putAnew(ctx, l.files, l.prefix()+letterKey(number), append([]Letter{}, letters...))
 }
 
 // readLetters gives the letters among a job's files.

@@ -118,3 +118,41 @@ func TestLettersOfCatchUpCountOnce(t *testing.T) {
 		t.Errorf("%d letters, want 1", count)
 	}
 }
+
+// A batch that was never announced may have other events when it is made again: what was
+// put aside of those that it had is forgotten.
+func TestLettersOfBatchThatChanges(t *testing.T) {
+	k := newKitchen(t, false)
+	k.defs.put("strict", strictYAML)
+	k.good(1)
+	k.archiveAll(10)
+	job := k.create(rebuild.Spec{Projection: "strict"})
+	bad, err := k.raw.Do(t.Context(), "XADD", "shop:orders", "*", "event_id", "n1", "type", "Noise").Text()
+	k.must(err)
+	k.good(2)
+	aside, gone := false, false
+	store := faulty.New(k.store, func(s faulty.Step) (f faulty.Fault) {
+		switch {
+		case s.Op != faulty.Put || gone:
+		case strings.Contains(s.Key, "/letters/"):
+			aside = true
+		case aside:
+			gone, f.Crash = true, true
+		}
+		return f
+	})
+	if _, err := k.try(t.Context(), store, job.ID, 2*time.Second); err == nil || !gone {
+		t.Fatalf("the worker did not die: %v", err)
+	}
+	k.must(k.raw.XDel(t.Context(), "shop:orders", bad).Err())
+	_, err = k.svc.Approve(t.Context(), job.ID, "ann") // that an entry is lost is a warning
+	k.must(err)
+	k.run(job.ID)
+	for l, err := range k.svc.DeadLetters(context.Background(), job.ID) {
+		k.must(err)
+		t.Errorf("%s was put aside", l)
+	}
+	if got := k.query("SELECT count() FROM strict"); got != "2" {
+		t.Errorf("there are %s rows", got)
+	}
+}

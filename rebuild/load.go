@@ -274,6 +274,9 @@ func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
 	if err := b.aside(ctx, b.number(c.index), c.letters); err != nil {
 		return err
 	}
+	if err := b.stillThere(ctx, c.into, c.kind); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.journal.finish(c.index, rows)

@@ -135,6 +135,7 @@ func (p *Projector) keep(ctx context.Context, name string) {
 		}
 	default:
 		p.metrics.failures.WithLabelValues(name).Inc()
+		p.metrics.waiting.WithLabelValues(name).Set(1)
 		logger.Error("the projection cannot be fed", "error", err)
 	}
 }
@@ -185,7 +186,17 @@ func (p *Projector) feed(ctx context.Context, name string) (err error) {
 		return err //nolint:wrapcheck // it names the projection
 	}
 	l := &liveFeed{p: p, name: name, hold: hold, since: time.Now(), kept: map[uint64]*keptFeed{}}
-	return p.svc.held(ctx, hold, l.run)
+	return p.svc.held(ctx, hold, func(ctx context.Context) error {
+		err := l.run(ctx)
+		var swap *swapError
+		if err == nil || ctx.Err() != nil || errors.Is(err, projection.ErrFenced) || errors.As(err, &swap) {
+			return err
+		}
+		if waitErr := hold.Wait(ctx, err.Error()); waitErr != nil && !errors.Is(waitErr, projection.ErrFenced) {
+			err = errors.Join(err, waitErr)
+		}
+		return err
+	})
 }
 
 // liveFeed is the feeding of one live table, for as long as a hold lasts.
@@ -199,6 +210,7 @@ type liveFeed struct {
 	looked  time.Time
 	letters *liveLetters
 	said    string
+	waits   time.Time            // since when it waits
 	kept    map[uint64]*keptFeed // previous generations, by number
 }
 
@@ -239,13 +251,15 @@ func (l *liveFeed) loop(ctx context.Context) error {
 		n, err := l.feeder.step(ctx)
 		switch {
 		case err == nil:
-			l.waiting("")
+			if err := l.goesOn(ctx); err != nil {
+				return err
+			}
 		case ctx.Err() != nil:
 			continue
 		case !waits(err):
 			return err
 		default:
-			l.waiting(err.Error())
+			l.waiting(ctx, err.Error())
 		}
 		l.measure(n)
 		more, err := l.stepKept(ctx)
@@ -319,7 +333,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 	}
 	l.feeder = &feeder{
 		fed: fedBy(rows), dependents: deps,
-		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: l.waiting, mark: mark, expires: l.sub.spec.TTL != "",
+		db: db, into: into, kind: l.sub.kind, rows: rows, reader: reader, ledger: holdLedger{l.hold}, aside: l.aside, waiting: func(reason string) { l.waiting(ctx, reason) }, mark: mark, expires: l.sub.spec.TTL != "",
 	}
 	return l.discover(ctx)
 }
@@ -372,17 +386,44 @@ func (l *liveFeed) tidy(ctx context.Context) error {
 	return nil
 }
 
-// waiting logs why the table cannot be fed, when that changes.
-func (l *liveFeed) waiting(reason string) {
-	if reason == l.said {
-		return
-	}
-	l.said = reason
+// sayAfter is how long a table waits before the projection's document says why: most
+// reasons pass before anybody looks.
+const sayAfter = 5 * time.Second
+
+// waiting logs why the table cannot be fed, when that changes, and notes it when it lasts.
+func (l *liveFeed) waiting(ctx context.Context, reason string) {
 	if reason == "" {
-		l.p.svc.opts.Logger.Info("the projection is fed again", "projection", l.name)
+		return // it goes on when a step has ended well
+	}
+	logger := l.p.svc.opts.Logger.With("projection", l.name)
+	if l.said == "" {
+		l.waits = time.Now()
+		l.p.metrics.waiting.WithLabelValues(l.name).Set(1)
+	}
+	if reason != l.said {
+		l.said = reason
+		logger.Warn("the projection waits", "reason", reason)
+	}
+	if there := l.hold.Document().Waiting; time.Since(l.waits) < sayAfter || there != nil && there.Reason == reason {
 		return
 	}
-	l.p.svc.opts.Logger.Warn("the projection waits", "projection", l.name, "reason", reason)
+	if err := l.hold.Wait(ctx, reason); err != nil && ctx.Err() == nil {
+		logger.Warn("why the projection waits cannot be noted", "error", err)
+	}
+}
+
+// goesOn takes note that the table is fed, or that there is nothing to feed it with.
+func (l *liveFeed) goesOn(ctx context.Context) error {
+	l.p.metrics.waiting.WithLabelValues(l.name).Set(0)
+	noted := l.hold.Document().Waiting != nil
+	if l.said != "" || noted {
+		l.said = ""
+		l.p.svc.opts.Logger.Info("the projection is fed again", "projection", l.name)
+	}
+	if !noted {
+		return nil
+	}
+	return errors.Join(l.hold.Wait(ctx, ""), l.hold.Renew(ctx))
 }
 
 // aside keeps events that cannot be used, as far as the definition lets it.
@@ -413,7 +454,7 @@ func (l *liveFeed) measure(events int) {
 // projectorMetrics are the metrics of a Projector.
 type projectorMetrics struct {
 	events, letters, failures *prometheus.CounterVec
-	position, lag             *prometheus.GaugeVec
+	position, lag, waiting    *prometheus.GaugeVec
 }
 
 func newProjectorMetrics(reg prometheus.Registerer) *projectorMetrics {
@@ -428,10 +469,11 @@ func newProjectorMetrics(reg prometheus.Registerer) *projectorMetrics {
 		letters:  counter("dead_letters_total", "Events that could not be used and were put aside."),
 		failures: counter("failures_total", "Times that a projection could not be fed."),
 		position: gauge("position_seconds", "Time of the newest event in the table, by its ID, since 1970."),
+		waiting:  gauge("waiting", "1 while the projection cannot be fed: its document and the log say why."),
 		lag:      gauge("lag_seconds", "Age of the newest event of the last batch when it was in the table; 0 when nothing was new."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.events, m.letters, m.failures, m.position, m.lag)
+		reg.MustRegister(m.events, m.letters, m.failures, m.position, m.lag, m.waiting)
 	}
 	return m
 }

@@ -37,14 +37,25 @@ func selected(d *projection.Definition, scope *Scope) string {
 	return strings.Join(parts, " AND ")
 }
 
+// The names of the values that the conditions of a scope are bound with.
+const (
+	tenantsValue    = "reservoir_tenants"
+	aggregatesValue = "reservoir_aggregates"
+)
+
+// values are those that the conditions name; times are numbers, and are written out.
+func (s *Scope) values() map[string]any {
+	return map[string]any{tenantsValue: s.Tenants, aggregatesValue: s.Aggregates}
+}
+
 // conditions are those of SQL on columns that hold what a scope speaks of.
 func (s *Scope) conditions(tenant, aggregate, occurred string) []string {
 	var parts []string
 	if len(s.Tenants) > 0 {
-		parts = append(parts, tenant+" IN ("+chstore.Literals(s.Tenants)+")")
+		parts = append(parts, tenant+" IN {"+tenantsValue+":Array(String)}")
 	}
 	if len(s.Aggregates) > 0 {
-		parts = append(parts, aggregate+" IN ("+chstore.Literals(s.Aggregates)+")")
+		parts = append(parts, aggregate+" IN {"+aggregatesValue+":Array(String)}")
 	}
 	if !s.From.IsZero() {
 		parts = append(parts, fmt.Sprintf("%s >= fromUnixTimestamp64Micro(%d, 'UTC')", occurred, s.From.UnixMicro()))

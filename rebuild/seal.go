@@ -15,6 +15,7 @@ import (
 // proves nothing, but parts do.
 
 const (
+	loadingFile  = "loading.json"  // the seal of the table after the last chunk, where stillThere makes one
 	loadedFile   = "loaded.json"   // seals, among the files of a job
 	verifiedFile = "verified.json" // the same, later
 )
@@ -52,6 +53,31 @@ func (b *build) seal(ctx context.Context, file string) error {
 		}
 	}
 	return putAnew(ctx, b.h.Files(), file, seals)
+}
+
+// stillThere says, after each chunk and for good, whether all parts are there that were
+// there after the ones before, where the number of rows cannot tell.
+func (b *build) stillThere(ctx context.Context, into chstore.Table, kind chstore.Kind) error {
+	if kind != chstore.Replacing || b.sub.spec.TTL != "" {
+		return nil
+	}
+	b.sealing.Lock()
+	defer b.sealing.Unlock()
+	if b.parts == nil {
+		b.parts = &chstore.Seal{}
+		if err := readFile(ctx, b.h.Files(), loadingFile, b.parts); err != nil && !errors.Is(err, objectstore.ErrNotFound) {
+			return fmt.Errorf("read the seal of the table: %w", err)
+		}
+	}
+	now, err := b.db.Seal(ctx, into)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	if gone := b.parts.Missing(now); gone != "" {
+		return b.tampered(into, "while it was loaded, "+gone)
+	}
+	b.parts = &now
+	return putAnew(ctx, b.h.Files(), loadingFile, now)
 }
 
 // sealed says whether the tables are still made of what they were made of when they were

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/objectstore/faulty"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
 )
@@ -55,6 +56,38 @@ func TestChangedWhileItWaits(t *testing.T) {
 		}
 		if doc, err = k.svc.Documents().Get(t.Context(), c.name); err != nil || doc.Live.Generation == doc.LastGeneration {
 			t.Errorf("%s of %s: it is live, %v", c.statement, c.table, err)
+		}
+	}
+}
+
+// Parts that somebody drops while a table is loaded are found also where the engine merges
+// rows away, whether the worker dies then or not.
+func TestPartsGoneDuringTheLoad(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	k.must(k.publish(t.Context(), "shop:orders", 400))
+	k.archiveAll(100)
+	for n, dies := range []bool{false, true} {
+		id := k.create(rebuild.Spec{Projection: "orders", Concurrency: 1}).ID
+		sealed, dropped := false, false
+		store := faulty.New(k.store, func(s faulty.Step) (f faulty.Fault) {
+			switch {
+			case s.Op != faulty.Put || dropped:
+			case strings.HasSuffix(s.Key, "/loading.json") && !sealed:
+				sealed = true
+			case sealed:
+				k.query("ALTER TABLE orders__g%d DROP PARTITION tuple()", n+1)
+				dropped, f.Crash = true, dies
+			}
+			return f
+		})
+		job, err := k.try(t.Context(), store, id, 2*time.Second)
+		if err != nil {
+			job, err = k.try(t.Context(), k.store, id, time.Minute)
+		}
+		k.must(err)
+		if !dropped || job.State != jobs.Failed || !strings.Contains(job.LastError.Message, "are gone") {
+			t.Errorf("dropped: %t; the rebuild is %s: %+v", dropped, job.State, job.LastError)
 		}
 	}
 }

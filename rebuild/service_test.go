@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/jobs"
@@ -142,8 +144,15 @@ func (k *kitchen) run(id string) *jobs.Job {
 // project keeps projections live until the returned function is called.
 func (k *kitchen) project(names ...string) (stop func()) {
 	k.t.Helper()
+	return k.projectWith(nil, names...)
+}
+
+// projectWith is project with metrics.
+func (k *kitchen) projectWith(reg prometheus.Registerer, names ...string) (stop func()) {
+	k.t.Helper()
 	p, err := k.svc.Projector(rebuild.ProjectorOptions{
 		Names: names, Worker: fmt.Sprintf("p%d", time.Now().UnixNano()), Batch: 20 * time.Millisecond, Poll: 50 * time.Millisecond, Discover: 200 * time.Millisecond,
+		Registerer: reg,
 	})
 	k.must(err)
 	ctx, cancel := context.WithCancel(context.Background())

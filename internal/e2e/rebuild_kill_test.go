@@ -127,7 +127,7 @@ func TestKill9Rebuilds(t *testing.T) {
 	}
 	rounds = lighter(rounds, min(rounds, 3))
 	seed := newSeed(t)
-	k := newKitchen(t, 2*time.Second, stack.ClickHouseOptions{}, names...)
+	k := newKitchen(t, 4*time.Second, stack.ClickHouseOptions{}, names...)
 	for _, lane := range laneNames {
 		if err := k.publish(t.Context(), lane, 2000); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestKill9Rebuilds(t *testing.T) {
 func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes []strike) {
 	t.Helper()
 	id := k.order(t, spec, fmt.Sprintf("%s after %d kills", spec.Projection, s.kills))
-	for waits := patient(3 * time.Minute); ; {
+	for {
 		k.mu.Lock()
 		h := k.hand()
 		k.mu.Unlock()
@@ -192,7 +192,7 @@ func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes 
 			h.Deaths = append(h.Deaths, s.death)
 		}
 		d := k.start(t, h)
-		gone := k.live(t, d, id, s, strikes, waits)
+		gone := k.live(t, d, id, s, strikes, patient(3*time.Minute))
 		if gone < 0 {
 			d.kill(t)
 			return
@@ -285,8 +285,9 @@ func (k *kitchen) killProjectors(t *testing.T, rng *rand.Rand, s *slaughter, ove
 
 // killEngine kills ClickHouse now and then at any moment.
 func (k *kitchen) killEngine(t *testing.T, rng *rand.Rand, s *slaughter, over <-chan struct{}) {
+	var took time.Duration // until it was there again: on a busy machine all takes longer
 	for {
-		wait := time.NewTimer(5*time.Second + moment(rng, 10*time.Second))
+		wait := time.NewTimer(5*time.Second + moment(rng, 10*time.Second) + 5*took)
 		select {
 		case <-over:
 			wait.Stop()
@@ -294,10 +295,12 @@ func (k *kitchen) killEngine(t *testing.T, rng *rand.Rand, s *slaughter, over <-
 		case <-wait.C:
 		}
 		s.note(theEngine, k.phase(t))
+		began := time.Now()
 		if err := s.engine.kill(t.Context(), func() {}); err != nil {
 			t.Errorf("kill ClickHouse: %v", err)
 			return
 		}
+		took = time.Since(began)
 	}
 }
 

@@ -182,7 +182,13 @@ func (k *kitchen) start(t *testing.T, h hand) *daemon {
 // archiving archives all the while.
 func (k *kitchen) archiving(t *testing.T) *daemon {
 	t.Helper()
-	return start(t, k.with(busyEnv, []string{"RESERVOIR_ARCHIVE_ROLL_AGE=2s", "RESERVOIR_ARCHIVE_ROLL_COUNT=2000"}), "archive")
+	return k.archivingEvery(t, 2*time.Second)
+}
+
+// archivingEvery makes a segment of each stream every so often.
+func (k *kitchen) archivingEvery(t *testing.T, age time.Duration) *daemon {
+	t.Helper()
+	return start(t, k.with(busyEnv, []string{"RESERVOIR_ARCHIVE_ROLL_AGE=" + age.String(), "RESERVOIR_ARCHIVE_ROLL_COUNT=2000"}), "archive")
 }
 
 // publish adds events to a lane: every fourth is not wanted.
@@ -495,11 +501,11 @@ func (k *kitchen) await(t *testing.T, id string, limit time.Duration, what strin
 	}
 }
 
-// built waits until a rebuild has succeeded, each of its phases for so long: a machine
-// that is busy takes long for all of them together, and must not for one.
+// built waits until a rebuild has succeeded. It must not stand still for so long, nor take
+// ten times as long for one phase: a machine that is busy takes long for what is much.
 func (k *kitchen) built(t *testing.T, id string, limit time.Duration) *jobs.Job {
 	t.Helper()
-	phase, waits := "", patient(limit)
+	phase, done, waits, phaseWaits := "", uint64(0), patient(limit), patient(10*limit)
 	for {
 		job, err := k.jobs.Get(t.Context(), id)
 		switch {
@@ -509,11 +515,14 @@ func (k *kitchen) built(t *testing.T, id string, limit time.Duration) *jobs.Job 
 			return job
 		case job.State.Ended() || job.State == jobs.Paused:
 			t.Fatalf("the rebuild did not succeed:\n%s", describe(job))
-		case waits.over():
-			t.Fatalf("after %v the rebuild is still in phase %s:\n%s", limit, phase, describe(job))
+		case waits.over(), phaseWaits.over():
+			t.Fatalf("after %v without progress, or ten times that, the rebuild is still in phase %s:\n%s", limit, phase, describe(job))
 		}
 		if job.Progress.Phase != phase {
-			phase, waits = job.Progress.Phase, patient(limit)
+			phase, phaseWaits, done = job.Progress.Phase, patient(10*limit), 0
+		}
+		if at := job.Progress.Done + 1; at != done {
+			done, waits = at, patient(limit)
 		}
 		pause(t, 20*time.Millisecond, nil)
 	}
