@@ -61,11 +61,15 @@ func TestRebuildsThroughServer(t *testing.T) {
 		"diff " + first.ID, "diff " + second.ID, "diff " + second.ID + " --json", "watch " + first.ID, "watch " + second.ID, "watch " + second.ID + " --json",
 		"list", "list --all", "list --all --json", "list --state paused --json", "list --all --projection timeline", "list --all --projection nothing", "list --all --limit 1",
 		"retry " + second.ID, "pause " + second.ID, "approve " + first.ID, "create timeline --paused", "create timeline --paused --json",
-		"create timelin", "create timeline --approval perhaps", "create timeline --aggregate o1", "create timeline --from 2026-11-02 --to 2026-11-01",
+		"create timelin", "create timeline --aggregate o1", "create timeline --from 2026-11-02 --to 2026-11-01",
 		"show 17", "show 01KAJ4M5N6P7Q8R9S0T1V2W3X4", "diff 01KAJ4M5N6P7Q8R9S0T1V2W3X4", "approve 01KAJ4M5N6P7Q8R9S0T1V2W3X4", "watch 01KAJ4M5N6P7Q8R9S0T1V2W3X4",
-		"rollback nothing", "rollback timeline --to 9",
+		"rollback timeline --to 9",
 	} {
 		a.both(t, append([]string{"rebuild"}, strings.Fields(args)...)...)
+	}
+	for _, args := range []string{"create timeline --approval perhaps", "rollback nothing"} { // in other words
+		a.does(t, misused, append([]string{"rebuild"}, strings.Fields(args)...)...)
+		a.there.does(t, misused, append([]string{"rebuild"}, strings.Fields(args)...)...)
 	}
 	if text := a.there.does(t, foundSomething, "rebuild", "diff", second.ID); !strings.Contains(text, "6 changed") || !strings.Contains(text, "Lost") {
 		t.Errorf("the difference reads\n%s", text)
