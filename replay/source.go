@@ -258,6 +258,41 @@ func livesOf(ctx context.Context, arch *archive.Archive, s *StreamRange) ([]life
 	return lives, nil
 }
 
+// Part is a range of one incarnation of a stream.
+type Part struct {
+	Incarnation int
+	Range       event.Range
+}
+
+// LastHistory gives the parts of a stream's archive that make up the stream as it was
+// last, oldest first: the last incarnation, and of the earlier ones what it has in
+// common with them. IDs go up over all of them. A stream that was never archived has
+// none.
+func LastHistory(ctx context.Context, arch *archive.Archive, stream string) ([]Part, error) {
+	s := StreamRange{Stream: stream, LastOnly: true}
+	for inc, err := range arch.Incarnations(ctx, stream) {
+		if err != nil {
+			return nil, fmt.Errorf("read the archive of stream %q: %w", stream, err)
+		}
+		if inc.Last != nil {
+			s.Incarnation = inc.Number
+		}
+	}
+	lives, err := livesOf(ctx, arch, &s)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]Part, 0, len(lives))
+	for _, l := range lives {
+		p := Part{Incarnation: l.number, Range: event.Range{To: l.to}}
+		if l.number == s.Incarnation {
+			p.Range.To = event.ID{}
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
 // nothing is a range that holds no ID.
 func nothing() event.Range { return event.Range{From: event.MaxID, To: event.ID{Seq: 1}} }
 

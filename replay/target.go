@@ -43,7 +43,7 @@ func ParseTarget(kinds []SinkKind, target string, options map[string]string) (Si
 	}
 	k := known[kind]
 	if k == nil {
-		err := &FieldError{Field: "sink.type", Value: strconv.Quote(target), Err: fmt.Errorf("there is no sink %q here", kind)}
+		err := &FieldError{Field: "sink.type", Value: string(Redact(strconv.AppendQuote(nil, target))), Err: fmt.Errorf("there is no sink %q here", kind)}
 		switch {
 		case target == "-":
 			err.Want = "Only a replay that runs in the foreground can write to standard output: `reservoir replay run`."
@@ -57,7 +57,7 @@ func ParseTarget(kinds []SinkKind, target string, options map[string]string) (Si
 	}
 	raw, err := k.Parse(rest, options)
 	if err != nil {
-		return SinkSpec{}, &FieldError{Field: "sink", Value: strconv.Quote(target), Err: err}
+		return SinkSpec{}, &FieldError{Field: "sink", Value: string(Redact(strconv.AppendQuote(nil, target))), Err: err}
 	}
 	return SinkSpec{Type: kind, Options: raw}, nil
 }
