@@ -83,20 +83,42 @@ func matchSet(pattern string, c byte) (size int, ok bool) {
 // unclosed reports whether a set in a pattern has no end, which Redis takes to be
 // the pattern's.
 func unclosed(pattern string) bool {
-	open := false
 	for i := 0; i < len(pattern); i++ {
-		switch c := pattern[i]; {
-		case c == '\\':
+		switch pattern[i] {
+		case '\\':
 			i++
-		case c == '[' && !open:
-			open = true
-		case c == '-' && open && pattern[i-1] != '[' && i+1 < len(pattern):
-			i++ // a run, which may end with "]"
-		case c == ']' && open:
-			open = false
+		case '[':
+			n := setLength(pattern[i:])
+			if n == 0 {
+				return true
+			}
+			i += n - 1
 		}
 	}
-	return open
+	return false
+}
+
+// setLength gives the length of the set that a pattern begins with, as matchSet reads
+// it; 0 if it is not closed.
+func setLength(set string) int {
+	i := 1
+	if i < len(set) && set[i] == '^' {
+		i++
+	}
+	for i < len(set) && set[i] != ']' {
+		switch rest := set[i:]; {
+		case rest[0] == '\\' && len(rest) > 1:
+			i += 2
+		case len(rest) > 2 && rest[1] == '-':
+			i += 3
+		default:
+			i++
+		}
+	}
+	if i >= len(set) {
+		return 0
+	}
+	return i + 1
 }
 
 // isPattern reports whether a pattern may match more than one name.
