@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -32,13 +33,14 @@ With --follow it goes on in Redis where the archive ends, and waits for what com
 Streams that a pattern selects are looked for once, at the beginning.
 Output: jsonl for programs (envelope and payload as JSON; of a name that repeats only the first value, bytes that are no text replaced),
 table for people (the default on a terminal), raw for the exact entries, which
-"reservoir import --keep-ids" restores. A range in which entries were lost is warned about on standard error.`
+"reservoir import --keep-ids" restores. A stream that was deleted and made anew, or went back to an older state, has incarnations, which come one
+after the other; --incarnation chooses one by its number, or the stream as it was last. A range in which entries were lost is warned about on standard error.`
 
 const eventsExample = `  reservoir events --stream orders --from '2h ago' --type 'OrderPaid'
   reservoir events --stream orders --aggregate order/4711             what happened to order 4711
   reservoir events --stream 'shop:*' --where 'payload.total > 100' --output jsonl | jq .payload
   reservoir events --stream orders --follow --output table
-  reservoir events --stream orders --output raw | reservoir import - --stream orders-copy --keep-ids`
+  reservoir events --stream orders --incarnation last --output raw | reservoir import - --stream orders-copy --keep-ids`
 
 // followEvery is how often streams that are followed are looked at.
 const followEvery = 200 * time.Millisecond
@@ -56,6 +58,7 @@ type eventsSpec struct {
 	follow, stats bool
 	output        string
 	format        string
+	incarnation   string // "", a number or "last"
 }
 
 func newEventsCmd(app *app) *cobra.Command {
@@ -82,6 +85,7 @@ func newEventsCmd(app *app) *cobra.Command {
 	flags.BoolVarP(&spec.follow, "follow", "f", false, "go on into the live stream, and wait for more")
 	flags.StringVarP(&spec.output, "output", "o", "", "jsonl, table or raw (default table on a terminal, else jsonl)")
 	flags.StringVar(&spec.format, "format", "parquet", "what to read of the archive: parquet or jsonl")
+	flags.StringVar(&spec.incarnation, "incarnation", "", "`which` life of the stream: its number, or last for the stream as it was last (default all, one after the other)")
 	flags.BoolVar(&spec.stats, "stats", false, "say on standard error how much was read")
 	return cmd
 }
@@ -192,7 +196,7 @@ func (r *eventsRun) check() (err error) {
 	if f := archive.Format(s.format); f != archive.Parquet && f != archive.JSONL {
 		return usagef("--format %q is not known: want parquet or jsonl", s.format)
 	}
-	return nil
+	return s.checkIncarnation()
 }
 
 // streams gives those of the archive and, when following, those in Redis.
@@ -218,7 +222,11 @@ func (r *eventsRun) run(ctx context.Context, streams []string) error {
 		}
 		t := r.tail(stream)
 		tails = append(tails, t)
-		if _, err := r.drain(ctx, stream, t); err != nil {
+		read := func() error { _, err := r.drain(ctx, stream, t.Batches(ctx)); return err }
+		if r.spec.incarnation != "" || r.spec.output == "raw" && !r.spec.follow {
+			read = func() error { return r.readParts(ctx, stream) }
+		}
+		if err := read(); err != nil {
 			return err
 		}
 	}
@@ -241,7 +249,7 @@ func (r *eventsRun) run(ctx context.Context, streams []string) error {
 		}
 		more, ended = false, true
 		for i, t := range tails {
-			left, err := r.drain(ctx, streams[i], t)
+			left, err := r.drain(ctx, streams[i], t.Batches(ctx))
 			if err != nil {
 				return err
 			}
@@ -264,10 +272,10 @@ func (r *eventsRun) tail(stream string) *tail.Tail {
 
 // drain writes what a stream has by now, or a part of it when others are
 // followed too. While following, a Redis that cannot be reached is waited for.
-func (r *eventsRun) drain(ctx context.Context, stream string, t *tail.Tail) (left bool, err error) {
+func (r *eventsRun) drain(ctx context.Context, stream string, batches iter.Seq2[archive.Batch, error]) (left bool, err error) {
 	var e event.Event
 	turn := 0
-	for b, err := range t.Batches(ctx) {
+	for b, err := range batches {
 		if err != nil {
 			switch {
 			case ctx.Err() != nil:

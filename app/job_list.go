@@ -11,6 +11,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 // shownJob is a job as commands print it: without what is the engine's and the store's
@@ -24,7 +25,9 @@ type shownJob struct {
 }
 
 func showJob(job *jobs.Job) shownJob {
-	s := shownJob{Job: job}
+	redacted := *job
+	redacted.Spec = replay.Redact(job.Spec)
+	s := shownJob{Job: &redacted}
 	if job.Damaged != nil {
 		s.Damaged = job.Damaged.Error()
 	}

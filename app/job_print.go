@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 // printHead begins to show a job: what both kinds have, and more rows between these and
@@ -39,7 +40,7 @@ func (a *app) printHead(k *jobKind, job *jobs.Job, more func(row func(name, valu
 		row("last error", f.Message+" ("+timeText(f.Time)+")")
 		row("remedy", f.Remedy)
 	}
-	row("spec", string(job.Spec))
+	row("spec", string(replay.Redact(job.Spec)))
 	more(row)
 	return t.flush()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,13 +82,24 @@ func (a *app) ended(out io.Writer, k *jobKind, job *jobs.Job, asJSON bool) error
 	}
 }
 
+// stood reports whether a job was paused, or had failed, for a part of its time: that
+// tells nothing about its pace.
+func stood(job *jobs.Job) bool {
+	return job.LogDropped > 0 || slices.ContainsFunc(job.Log, func(l jobs.LogEntry) bool {
+		return strings.HasPrefix(l.Message, "resume") || strings.HasPrefix(l.Message, "retry")
+	})
+}
+
 // printEnded sums up a replay that runs no more.
 func printEnded(out io.Writer, job *jobs.Job) error {
 	p := &job.Progress
 	took := ""
 	if !job.StartedAt.IsZero() && !job.EndedAt.IsZero() {
 		d := job.EndedAt.Sub(job.StartedAt)
-		took = fmt.Sprintf(" in %s (%s)", humanDuration(d), humanRate(p.Done, d))
+		took = " in " + humanDuration(d)
+		if !stood(job) {
+			took += fmt.Sprintf(" (%s)", humanRate(p.Done, d))
+		}
 	}
 	text := fmt.Sprintf("%s: %s of %s events replayed%s\n", job.State, humanCount(p.Selected-min(p.Selected, p.DeadLetters)), humanCount(p.Done), took)
 	if job.State == jobs.Paused {

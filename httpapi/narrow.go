@@ -3,21 +3,26 @@ package httpapi
 import (
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/rebuild"
+	"github.com/reservoirhq/reservoir/replay"
 )
 
 // hiddenFailure is what is said of why a rebuild failed: its errors count rows of the
 // whole table.
 const hiddenFailure = "it failed; why is shown to whoever is not restricted to tenants"
 
-// narrowJob takes out of a job what counts or names events of other tenants: what its
-// engine wrote into the log, how much of the archive was read, and how fast. What is
-// left counts the events that the job selected, which are the caller's. The job itself
-// stays as it is.
+// narrowJob takes secrets out of a job's spec and, for callers of some tenants, what
+// counts or names events of other tenants: what its engine wrote into the log, how much
+// of the archive was read, and how fast. What is left counts the events that the job
+// selected, which are the caller's. The job itself stays as it is.
 func (s scope) narrowJob(j *jobs.Job) *jobs.Job {
-	if !s.byTenant() || j.Damaged != nil {
+	if j.Damaged != nil {
 		return j
 	}
 	n := *j
+	n.Spec = replay.Redact(j.Spec)
+	if !s.byTenant() {
+		return &n
+	}
 	n.Checkpoint, n.Log, n.LogDropped = nil, nil, 0
 	for _, e := range j.Log {
 		if e.By != "" { // what people did

@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -218,6 +220,23 @@ func TestReplayRestoresAfterAFailover(t *testing.T) {
 		t.Errorf("no warning: %s", r.stderr)
 	}
 	checkRestored(t, "orders", wholeStream(t, admin, "orders-restored"), before)
+
+	// So it is with raw lines, which do not say of which incarnation they are.
+	raw := []string{"events", "--stream", "orders", "--output", "raw"}
+	wantOneError(t, reservoir(t, w.env, raw...), 2, "has 2 incarnations", "--incarnation last")
+	wantOneError(t, reservoir(t, w.env, append(raw, "--incarnation", "7")...), 2, "no incarnation 7", "reservoir streams")
+	if r := mustReservoir(t, w.env, append(raw, "--incarnation", "2")...); strings.Count(r.stdout, "\n") != 5 {
+		t.Errorf("the second incarnation is\n%s", r.stdout)
+	}
+	file := filepath.Join(t.TempDir(), "orders.jsonl")
+	if err := os.WriteFile(file, []byte(mustReservoir(t, w.env, append(raw, "--incarnation", "last")...).stdout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustReservoir(t, w.env, "import", file, "--stream", "orders-imported", "--keep-ids")
+	got, want := wholeStream(t, admin, "orders-imported").entries, before.entries
+	if !slices.EqualFunc(got, want, func(a, b event.Event) bool { return a.Equal(&b) }) {
+		t.Errorf("%d entries were imported, and are not the %d that there are", len(got), len(want))
+	}
 }
 
 // TestReplayKnowsItsSourceByURL: a stream is not replayed into itself, by whatever
