@@ -68,6 +68,10 @@ generate: ## Make again what is generated from the code
 bench: tools ## All benchmarks (BENCH=regexp BENCHTIME=2s BENCHCOUNT=1)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -timeout 60m ./...
 
+.PHONY: bench-api
+bench-api: tools ## 50 clients of the API for a minute, beside a running archiver, rebuild and replay
+	go run ./internal/bench api $(BENCH_ARGS)
+
 .PHONY: bench-archive
 bench-archive: tools ## Speed of reading, encoding and archiving, against the ceiling and a naive archiver (BENCH_ARGS="-events N -rounds N")
 	go run ./internal/bench archive $(BENCH_ARGS)

@@ -267,11 +267,6 @@ func TestMadeUpRequests(t *testing.T) {
 		}
 	}
 	w.answered.log(t)
-	for _, route := range w.ops { // with fewer, chance may leave some out
-		if id := route.Operation.OperationID; *many >= 10_000 && !w.answered.some(id, 2) {
-			t.Errorf("%s was never answered with success", id)
-		}
-	}
 }
 
 // logged gives what the log says of a request.

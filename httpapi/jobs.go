@@ -114,7 +114,7 @@ func (a jobAnswer) VisitRetryDeadLettersResponse(w http.ResponseWriter) error { 
 
 // job returns a job that the caller may see. One that it may not is not found.
 func (s *Server) job(ctx context.Context, id string) (*jobs.Job, error) {
-	j, err := s.opts.Jobs.Get(ctx, id)
+	j, err := s.shares.jobs.get(ctx, id, func(ctx context.Context) (*jobs.Job, error) { return s.opts.Jobs.Get(ctx, id) })
 	if err != nil {
 		return nil, err
 	}

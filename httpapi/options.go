@@ -63,7 +63,8 @@ type Options struct {
 	Timeout, SlowTimeout time.Duration
 	// MaxBody bounds the body of a request in bytes; default 2 MiB.
 	MaxBody int64
-	// Poll is how often jobs and live streams that somebody watches are looked at; default 1 s.
+	// Poll is how often jobs and live streams that somebody watches are looked at, and how
+	// old what is said of streams may be, which requests share; default 1 s.
 	Poll time.Duration
 
 	// Ready are more dependencies that readiness asks, by name.

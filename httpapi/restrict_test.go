@@ -37,7 +37,7 @@ func TestRestrictedRebuilds(t *testing.T) {
 	})
 	all, tenant := w.as(token.Admin), w.token(token.New{Role: token.Operator, Tenants: []string{"acme"}})
 	var whole, own api.Job
-	w.want(http.StatusCreated, "POST", "/v1/rebuilds", all, `{"spec":{"projection":"strict"}}`).decode(t, &whole)
+	w.want(http.StatusCreated, "POST", "/v1/rebuilds", all, `{"spec":{"projection":"strict","approval":"automatic"}}`).decode(t, &whole)
 	if j := w.run(whole.ID); j.State != jobs.Succeeded {
 		t.Fatalf("the first build: %+v", j)
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	origins  *http.CrossOriginProtection
 	metrics  *metrics
 	hub      *hub
+	shares   shares
 	echo     *echo.Echo
 }
 
@@ -55,6 +56,7 @@ func New(opts Options) (*Server, error) {
 		metrics: newMetrics(opts.Registerer),
 	}
 	s.hub = newHub(opts.Jobs, opts.Poll)
+	s.shares = newShares(&opts)
 	if opts.OIDC != nil {
 		s.provider = newProvider(*opts.OIDC, opts.Clock)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,18 +54,47 @@ func (s *Server) ListStreams(ctx context.Context, r api.ListStreamsRequestObject
 			return nil, err
 		}
 	}
-	for st, err := range archiver.Statuses(ctx, client, s.opts.Archive, archiver.StatusSpec{Streams: names, Now: s.opts.Clock()}) {
-		if err != nil {
-			return nil, err
-		}
-		list.Streams = append(list.Streams, s.viewStream(who(ctx).scope, &st))
+	statuses, err := s.statuses(ctx, client, archiver.StatusSpec{Streams: names})
+	for i := range statuses {
+		list.Streams = append(list.Streams, s.viewStream(who(ctx).scope, &statuses[i]))
 	}
-	return api.ListStreams200JSONResponse(list), nil
+	return api.ListStreams200JSONResponse(list), err
+}
+
+// statuses looks at streams, or gives what others were told a moment ago.
+func (s *Server) statuses(ctx context.Context, client *redisstream.Client, spec archiver.StatusSpec) ([]archiver.Status, error) {
+	key := fmt.Sprint(client != nil, spec.Gaps, "\x00", strings.Join(spec.Streams, "\x00"))
+	return s.shares.statuses.get(ctx, key, func(ctx context.Context) (list []archiver.Status, err error) {
+		spec.Now = s.opts.Clock()
+		for st, err := range archiver.Statuses(ctx, client, s.opts.Archive, spec) {
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, st)
+		}
+		return list, nil
+	})
 }
 
 // streamNames gives the streams that patterns select and the caller may see. What is
 // archived is there whatever the configuration leaves out.
 func (s *Server) streamNames(ctx context.Context, client *redisstream.Client, patterns []string) ([]string, error) {
+	names, err := s.shares.names.get(ctx, strconv.FormatBool(client != nil), func(ctx context.Context) ([]string, error) { return s.allStreams(ctx, client) })
+	if err != nil {
+		return nil, err
+	}
+	sc := who(ctx).scope
+	var seen []string // the names are shared
+	for _, name := range names {
+		if sc.stream(name) && (len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return event.MatchPattern(p, name) })) {
+			seen = append(seen, name)
+		}
+	}
+	return seen, nil
+}
+
+// allStreams gives the streams that there are, in order.
+func (s *Server) allStreams(ctx context.Context, client *redisstream.Client) ([]string, error) {
 	all := []string{"*"}
 	names, err := archiver.Streams(ctx, nil, s.opts.Archive, all, nil)
 	if err == nil && client != nil {
@@ -83,11 +112,7 @@ func (s *Server) streamNames(ctx context.Context, client *redisstream.Client, pa
 	if err != nil {
 		return nil, err
 	}
-	sc := who(ctx).scope
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return !sc.stream(name) || len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool { return event.MatchPattern(p, name) })
-	})
-	sort.Strings(names)
+	slices.Sort(names)
 	return slices.Compact(names), nil
 }
 
@@ -116,15 +141,15 @@ func (s *Server) GetStream(ctx context.Context, r api.GetStreamRequestObject) (a
 		return nil, err
 	}
 	status := func(client *redisstream.Client) (*api.Stream, error) {
-		spec := archiver.StatusSpec{Streams: []string{r.Stream}, Gaps: true, Now: s.opts.Clock()}
-		for st, err := range archiver.Statuses(ctx, client, s.opts.Archive, spec) {
-			if err != nil {
-				return nil, err
-			}
-			v := s.viewStream(sc, &st)
-			return &v, nil
+		list, err := s.statuses(ctx, client, archiver.StatusSpec{Streams: []string{r.Stream}, Gaps: true})
+		if err != nil {
+			return nil, err
 		}
-		return nil, notFound.problem(fmt.Sprintf("stream %q is not in the archive", r.Stream))
+		if len(list) == 0 {
+			return nil, notFound.problem(fmt.Sprintf("stream %q is not in the archive", r.Stream))
+		}
+		v := s.viewStream(sc, &list[0])
+		return &v, nil
 	}
 	v, err := status(s.opts.Redis)
 	if err != nil && s.opts.Redis != nil && unreachable(err) {
@@ -145,10 +170,16 @@ func (s *Server) archived(ctx context.Context, stream string) error {
 	if err := who(ctx).mustSee(stream); err != nil {
 		return err
 	}
-	for _, err := range s.opts.Archive.Incarnations(ctx, stream) {
-		return err
+	there, err := s.shares.archived.get(ctx, stream, func(ctx context.Context) (bool, error) {
+		for _, err := range s.opts.Archive.Incarnations(ctx, stream) {
+			return err == nil, err
+		}
+		return false, nil
+	})
+	if err == nil && !there {
+		err = notFound.problem(fmt.Sprintf("stream %q is not in the archive", stream))
 	}
-	return notFound.problem(fmt.Sprintf("stream %q is not in the archive", stream))
+	return err
 }
 
 // within reads both ends of a range.
@@ -175,11 +206,21 @@ func (s *Server) GetStreamCoverage(ctx context.Context, r api.GetStreamCoverageR
 	if err != nil {
 		return nil, err
 	}
-	plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: r.Stream, Range: within})
+	key := fmt.Sprintf("%s\x00%s\x00%s", r.Stream, r.Params.From, r.Params.To)
+	cover, err := s.shares.coverage.get(ctx, key, func(ctx context.Context) (*api.Coverage, error) { return s.coverage(ctx, r.Stream, within) })
 	if err != nil {
 		return nil, err
 	}
-	cover := api.Coverage{Stream: r.Stream, Hours: []api.CoverageHour{}, Gaps: []api.Gap{}}
+	return api.GetStreamCoverage200JSONResponse(*cover), nil
+}
+
+// coverage counts what is archived of a stream by hour.
+func (s *Server) coverage(ctx context.Context, stream string, within event.Range) (*api.Coverage, error) {
+	plan, err := s.opts.Archive.Plan(ctx, archive.PlanSpec{Stream: stream, Range: within})
+	if err != nil {
+		return nil, err
+	}
+	cover := &api.Coverage{Stream: stream, Hours: []api.CoverageHour{}, Gaps: []api.Gap{}}
 	hours := map[uint64]*api.CoverageHour{}
 	for seg, err := range plan.Segments(ctx) {
 		if err != nil {
@@ -214,7 +255,7 @@ func (s *Server) GetStreamCoverage(ctx context.Context, r api.GetStreamCoverageR
 		}
 		cover.Gaps = append(cover.Gaps, archiver.Gap{RecordedGap: gap, Incarnation: gap.Incarnation})
 	}
-	return api.GetStreamCoverage200JSONResponse(cover), nil
+	return cover, nil
 }
 
 // addTypes adds a segment's counts by type, unless there are too many types.

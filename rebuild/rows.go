@@ -205,7 +205,7 @@ func (r *sqlRows) leaveOut(b *batch, letters []Letter, m *made) error {
 // unusable is the SELECT that names the events that do not meet what a definition
 // requires.
 func unusable(d *projection.Definition) string {
-	return "SELECT stream, incarnation, toString(id_ms) AS ms, toString(id_seq) AS seq, event_id, type, " + d.Unusable() +
+	return "SELECT stream, incarnation, toString(id_ms) AS ms, toString(id_seq) AS seq, event_id, type, tenant, " + d.Unusable() +
 		" AS reason FROM events WHERE reason != ''"
 }
 
@@ -215,7 +215,7 @@ func unusableLetters(rows chstore.Rows) ([]Letter, error) {
 	for _, row := range rows.Rows {
 		var l Letter
 		var ms, seq string
-		for i, to := range []any{&l.Stream, &l.Incarnation, &ms, &seq, &l.EventID, &l.Type, &l.Reason} {
+		for i, to := range []any{&l.Stream, &l.Incarnation, &ms, &seq, &l.EventID, &l.Type, &l.Tenant, &l.Reason} {
 			if err := json.Unmarshal(row[i], to); err != nil {
 				return nil, fmt.Errorf("read which events cannot be used: %w", err)
 			}

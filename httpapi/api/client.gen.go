@@ -432,18 +432,21 @@ type ClientInterface interface {
 	// ListStreams List the streams that are archived, or in Redis, by name
 	//
 	// A token that is restricted to tenants sees names and heads only: the numbers would count the events of others.
+	// What is said of streams may be a second old.
 	//
 	// Corresponds with GET /v1/streams (the `ListStreams` operationId).
 	ListStreams(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetStream Show a stream with its head, lag, sizes and losses
 	//
+	// What is said may be a second old.
+	//
 	// Corresponds with GET /v1/streams/{stream} (the `GetStream` operationId).
 	GetStream(ctx context.Context, stream StreamName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetStreamCoverage Count what is archived of a stream by hour, with its losses
 	//
-	// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more.
+	// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more. What is said may be a second old.
 	//
 	// Corresponds with GET /v1/streams/{stream}/coverage (the `GetStreamCoverage` operationId).
 	GetStreamCoverage(ctx context.Context, stream StreamName, params *GetStreamCoverageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1326,6 +1329,7 @@ func (c *Client) CreateSession(ctx context.Context, body CreateSessionJSONReques
 // ListStreams List the streams that are archived, or in Redis, by name
 //
 // A token that is restricted to tenants sees names and heads only: the numbers would count the events of others.
+// What is said of streams may be a second old.
 //
 // Corresponds with GET /v1/streams (the `ListStreams` operationId).
 func (c *Client) ListStreams(ctx context.Context, params *ListStreamsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1342,6 +1346,8 @@ func (c *Client) ListStreams(ctx context.Context, params *ListStreamsParams, req
 
 // GetStream Show a stream with its head, lag, sizes and losses
 //
+// What is said may be a second old.
+//
 // Corresponds with GET /v1/streams/{stream} (the `GetStream` operationId).
 func (c *Client) GetStream(ctx context.Context, stream StreamName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetStreamRequest(c.Server, stream)
@@ -1357,7 +1363,7 @@ func (c *Client) GetStream(ctx context.Context, stream StreamName, reqEditors ..
 
 // GetStreamCoverage Count what is archived of a stream by hour, with its losses
 //
-// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more.
+// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more. What is said may be a second old.
 //
 // Corresponds with GET /v1/streams/{stream}/coverage (the `GetStreamCoverage` operationId).
 func (c *Client) GetStreamCoverage(ctx context.Context, stream StreamName, params *GetStreamCoverageParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4629,6 +4635,7 @@ type ClientWithResponsesInterface interface {
 	// ListStreamsWithResponse List the streams that are archived, or in Redis, by name
 	//
 	// A token that is restricted to tenants sees names and heads only: the numbers would count the events of others.
+	// What is said of streams may be a second old.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4637,6 +4644,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetStreamWithResponse Show a stream with its head, lag, sizes and losses
 	//
+	// What is said may be a second old.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/streams/{stream} (the `GetStream` operationId).
@@ -4644,7 +4653,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetStreamCoverageWithResponse Count what is archived of a stream by hour, with its losses
 	//
-	// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more.
+	// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more. What is said may be a second old.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -11054,6 +11063,7 @@ func (c *ClientWithResponses) CreateSessionWithResponse(ctx context.Context, bod
 // ListStreamsWithResponse List the streams that are archived, or in Redis, by name
 //
 // A token that is restricted to tenants sees names and heads only: the numbers would count the events of others.
+// What is said of streams may be a second old.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -11068,6 +11078,8 @@ func (c *ClientWithResponses) ListStreamsWithResponse(ctx context.Context, param
 
 // GetStreamWithResponse Show a stream with its head, lag, sizes and losses
 //
+// What is said may be a second old.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/streams/{stream} (the `GetStream` operationId).
@@ -11081,7 +11093,7 @@ func (c *ClientWithResponses) GetStreamWithResponse(ctx context.Context, stream 
 
 // GetStreamCoverageWithResponse Count what is archived of a stream by hour, with its losses
 //
-// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more.
+// Hours without events are left out. At most 10,000 hours come at once; narrow the range for more. What is said may be a second old.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -3,6 +3,7 @@
 // ratios, taken in one run and in turns, so that they hold on a busy machine
 // too. docs/benchmarks.md explains them.
 //
+//	go run ./internal/bench api       the API under load, beside archiver and jobs
 //	go run ./internal/bench archive   speed, against the ceiling and a naive archiver
 //	go run ./internal/bench memory    peak memory over short and long streams
 //	go run ./internal/bench replay    replays into Redis, against plain XADD
@@ -36,9 +37,11 @@ type options struct {
 	events int
 	rounds int
 	quiet  int
-	only   string // parts of rebuild
-	dir    string // that archives are kept in
-	out    io.Writer
+	// seconds is how long clients ask an API.
+	seconds int
+	only    string // parts of rebuild
+	dir     string // that archives are kept in
+	out     io.Writer
 
 	profiles string // the directory for profiles of rebuild's workers
 }
@@ -47,18 +50,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	opts := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: archive 2,000,000; replay 1,000,000; many 50,000,000; memory and rebuild 5,000,000; scale 1,000,000)")
+	flags.IntVar(&opts.events, "events", 0, "entries in the stream (default: api 200,000; archive 2,000,000; replay 1,000,000; many 50,000,000; memory and rebuild 5,000,000; scale 1,000,000)")
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
+	flags.IntVar(&opts.seconds, "seconds", 60, "of api: how long clients ask")
 	flags.StringVar(&opts.only, "only", "", "of rebuild: some of push, compare (what push has loaded), send, map, fold and scope, with commas between; default all")
 	flags.StringVar(&opts.dir, "dir", "", "of rebuild: a directory that keeps the archives for the next run; default a temporary one")
 	flags.StringVar(&opts.profiles, "profiles", "", "of rebuild: a directory for profiles of the workers' CPU; default none are written")
 	benchmarks := map[string]func(context.Context, options) error{
-		"archive": benchArchive, "many": benchMany, "memory": benchMemory, "rebuild": benchRebuild, "replay": benchReplay, "scale": benchScale,
+		"api": benchAPI, "archive": benchArchive, "many": benchMany, "memory": benchMemory, "rebuild": benchRebuild, "replay": benchReplay, "scale": benchScale,
 		"rebuild-worker": rebuildWorker, // what rebuild starts
 	}
 	if len(args) == 0 || benchmarks[args[0]] == nil {
-		return errors.New("name a benchmark: archive, many, memory, rebuild, replay or scale")
+		return errors.New("name a benchmark: api, archive, many, memory, rebuild, replay or scale")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
