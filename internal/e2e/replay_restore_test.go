@@ -223,7 +223,7 @@ func TestReplayRestoresAfterAFailover(t *testing.T) {
 
 	// So it is with raw lines, which do not say of which incarnation they are.
 	raw := []string{"events", "--stream", "orders", "--output", "raw"}
-	wantOneError(t, reservoir(t, w.env, raw...), 2, "has 2 incarnations", "--incarnation last")
+	wantOneError(t, reservoir(t, w.env, raw...), 2, "\"orders\" has 2: their IDs", "--incarnation last")
 	wantOneError(t, reservoir(t, w.env, append(raw, "--incarnation", "7")...), 2, "no incarnation 7", "reservoir streams")
 	if r := mustReservoir(t, w.env, append(raw, "--incarnation", "2")...); strings.Count(r.stdout, "\n") != 5 {
 		t.Errorf("the second incarnation is\n%s", r.stdout)
