@@ -16,6 +16,7 @@ import (
 const (
 	apiClients = 50
 	apiEvery   = 100 * time.Millisecond // between the requests of a client
+	apiLate    = 10 * time.Second       // that a client may be behind its time at the end
 	apiTarget  = 100 * time.Millisecond // for the 99th percentile of what has one
 )
 
@@ -121,8 +122,13 @@ func (b *apiBench) client(ctx context.Context, number int, operations []apiOpera
 		deck = append(deck, slices.Repeat([]int{i}, op.times)...)
 	}
 	began := time.Now().Add(time.Duration(r.Int64N(int64(apiEvery))))
-	for n := range int(time.Duration(b.opts.seconds) * time.Second / apiEvery) {
+	span := time.Duration(b.opts.seconds) * time.Second
+	for n := range int(span / apiEvery) {
 		due := began.Add(time.Duration(n) * apiEvery)
+		if time.Since(began) > span+apiLate {
+			results[0].failed = append(results[0].failed, fmt.Errorf("client %d is %s late, and stops", number, time.Since(due).Round(time.Second)))
+			return
+		}
 		timer := time.NewTimer(time.Until(due))
 		select {
 		case <-ctx.Done():
