@@ -129,7 +129,7 @@ func (s *Server) CreateSession(ctx context.Context, r api.CreateSessionRequestOb
 	_, err := s.verify(ctx, r.Body.Token)
 	if errors.Is(err, token.ErrRejected) {
 		s.failures.take(address, now)
-		return nil, &problemError{kind: unauthenticated, detail: token.ErrRejected.Error(), remedy: "Ask for a new token: `reservoir token create`", err: err}
+		return nil, rejected(err)
 	}
 	if err != nil {
 		return nil, err

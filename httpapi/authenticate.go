@@ -35,12 +35,16 @@ func (s *Server) authenticate(c echo.Context) (*principal, error) {
 	who, err := s.verify(ctx, text)
 	if errors.Is(err, token.ErrRejected) {
 		s.failures.take(address, now)
-		return nil, &problemError{kind: unauthenticated, detail: token.ErrRejected.Error(), remedy: "Ask for a new token: `reservoir token create`", err: err}
+		return nil, rejected(err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return who, nil
+}
+
+func rejected(err error) error {
+	return &problemError{kind: unauthenticated, detail: token.ErrRejected.Error(), remedy: "Ask for a new token: `reservoir token create`", err: err}
 }
 
 // cheap reports whether the object store need not be asked about a token: who guesses

@@ -90,12 +90,8 @@ func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			who = nil // anybody may call it, also with a token that is not valid any more
 		}
-		call.principal = who
-		key := "address:" + call.from
-		if who != nil && who.id != "anonymous" {
-			key = who.id
-		}
-		if err := s.limit(key); err != nil {
+		call.principal, call.credential = who, credential(c.Request())
+		if err := s.limit(call.limitKey()); err != nil {
 			return err
 		}
 		if call.operation.role == "" {

@@ -67,6 +67,12 @@ type Options struct {
 	// old what is said of streams may be, which requests share; default 1 s.
 	Poll time.Duration
 
+	// Beat is how often event streams say that they live, and their tokens are looked at
+	// again; default 15 s.
+	Beat time.Duration
+	// MaxTails bounds the live tails of streams that one caller may have at once; default 50.
+	MaxTails int
+
 	// Ready are more dependencies that readiness asks, by name.
 	Ready map[string]func(context.Context) error
 	// Redact hides secrets of the configuration in a text; default: nothing is hidden.
@@ -89,6 +95,8 @@ const (
 	defaultSlowTimeout = 5 * time.Minute
 	defaultMaxBody     = 2 << 20
 	defaultPoll        = time.Second
+	defaultBeat        = 15 * time.Second
+	defaultMaxTails    = 50
 )
 
 func (o *Options) complete() {
@@ -98,6 +106,8 @@ func (o *Options) complete() {
 	or(&o.SlowTimeout, defaultSlowTimeout)
 	or(&o.MaxBody, defaultMaxBody)
 	or(&o.Poll, defaultPoll)
+	or(&o.Beat, defaultBeat)
+	or(&o.MaxTails, defaultMaxTails)
 	if o.Redact == nil {
 		o.Redact = func(text string) string { return text }
 	}

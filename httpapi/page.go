@@ -53,11 +53,12 @@ func isEventStream(c echo.Context) bool {
 func (s *Server) answerPage(c echo.Context, pages echo.HandlerFunc) error {
 	call := callOf(c.Request().Context())
 	call.operation = &operation{id: "page", sse: isEventStream(c)}
-	ctx, cancel := context.WithCancel(c.Request().Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(c.Request().Context())
+	defer cancel(nil)
 	if call.operation.sse {
-		stop := context.AfterFunc(stopping(ctx), cancel)
+		stop := context.AfterFunc(stopping(ctx), func() { cancel(errStopping) })
 		defer stop()
+		go s.keep(ctx, cancel, credential(c.Request()), nil)
 	} else {
 		limit := time.Now().Add(s.opts.SlowTimeout + grace)
 		conn := http.NewResponseController(c.Response())
@@ -82,7 +83,7 @@ func (s *Server) Watch(ctx context.Context, id string) iter.Seq2[*jobs.Job, erro
 	return func(yield func(*jobs.Job, error) bool) {
 		t, leave := s.hub.join(ctx, id)
 		defer leave()
-		beat := time.NewTicker(sseBeat / 2)
+		beat := time.NewTicker(s.opts.Beat / 2)
 		defer beat.Stop()
 		var last *jobs.Job
 		for seq := uint64(0); ; {
@@ -144,11 +145,7 @@ func (g pageGate) Caller(r *http.Request) (web.Caller, error) {
 			return nil, login(err)
 		}
 		call.principal = who
-		key := who.id
-		if key == anonymous().id {
-			key = "address:" + call.from
-		}
-		if err := g.limit(key); err != nil {
+		if err := g.limit(call.limitKey()); err != nil {
 			return nil, err
 		}
 	}

@@ -21,14 +21,23 @@ func anonymous() *principal { return &principal{id: "anonymous", name: "anonymou
 
 // call is what the middleware knows of a request and handlers ask for.
 type call struct {
-	principal *principal // nil: not known
-	operation *operation
-	requestID string
-	from      string // address of the caller
-	method    string
-	path      string
-	secure    bool         // it came by TLS
-	entry     *audit.Entry // nil: not audited
+	principal  *principal // nil: not known
+	credential string     // the token that was sent, or ""
+	operation  *operation
+	requestID  string
+	from       string // address of the caller
+	method     string
+	path       string
+	secure     bool         // it came by TLS
+	entry      *audit.Entry // nil: not audited
+}
+
+// limitKey is what limits count by: who calls, or else from where.
+func (c *call) limitKey() string {
+	if c.principal == nil || c.principal.id == anonymous().id {
+		return "address:" + c.from
+	}
+	return c.principal.id
 }
 
 type callKey struct{}

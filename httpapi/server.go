@@ -31,6 +31,7 @@ type Server struct {
 	metrics  *metrics
 	hub      *hub
 	shares   shares
+	tails    *slots
 	echo     *echo.Echo
 }
 
@@ -56,6 +57,7 @@ func New(opts Options) (*Server, error) {
 		metrics: newMetrics(opts.Registerer),
 	}
 	s.hub = newHub(opts.Jobs, opts.Poll)
+	s.tails = newSlots(opts.MaxTails)
 	s.shares = newShares(&opts)
 	if opts.OIDC != nil {
 		s.provider = newProvider(*opts.OIDC, opts.Clock)

@@ -48,7 +48,11 @@ func (s *Server) TailStream(ctx context.Context, r api.TailStreamRequestObject) 
 			return nil, err
 		}
 	}
-	return s.stream(ctx, func(ctx context.Context, out *sseWriter) error {
+	leave, err := s.tails.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.stream(ctx, leave, func(ctx context.Context, out *sseWriter) error {
 		f := follower{server: s, sel: sel, out: out, x: s.opts.Mapping.Extractor(), stream: r.Stream}
 		if !who(ctx).byTenant() {
 			spec.Lost = f.lost
@@ -102,7 +106,8 @@ type follower struct {
 	out    *sseWriter
 	x      *event.Extractor
 	stream string
-	failed error // of sending a loss
+	said   string // the last place that was told
+	failed error  // of sending a loss
 }
 
 // lostMessage tells of entries that were gone before they were read.
@@ -121,7 +126,7 @@ func (f *follower) lost(l redisstream.Loss) {
 func (f *follower) run(ctx context.Context, spec tail.Spec) error {
 	t := tail.New(f.server.opts.Archive, f.server.opts.Redis, spec)
 	defer t.Close()
-	tick, beat := time.NewTicker(f.server.opts.Poll), time.NewTicker(sseBeat)
+	tick, beat := time.NewTicker(f.server.opts.Poll), time.NewTicker(f.server.opts.Beat)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
@@ -133,12 +138,22 @@ func (f *follower) run(ctx context.Context, spec tail.Spec) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-beat.C:
-			if err := f.out.beat(); err != nil {
+			if err := f.place(t.Place()); err != nil {
 				return err
 			}
 		case <-tick.C:
 		}
 	}
+}
+
+// place tells where to go on, where that is another place than what was said last.
+func (f *follower) place(incarnation int, id event.ID) error {
+	text := placeText(incarnation, id)
+	if id.IsZero() || text == f.said {
+		return nil
+	}
+	f.said = text
+	return f.out.place(text)
 }
 
 func (f *follower) drain(ctx context.Context, t *tail.Tail) error {
@@ -150,7 +165,8 @@ func (f *follower) drain(ctx context.Context, t *tail.Tail) error {
 		for i := range b.Len() {
 			b.Event(i, &e)
 			view := f.x.View(f.stream, &e)
-			if err := f.out.send(placeText(b.Incarnation, e.ID), "event", viewEvent(&view, b.Incarnation)); err != nil {
+			f.said = placeText(b.Incarnation, e.ID)
+			if err := f.out.send(f.said, "event", viewEvent(&view, b.Incarnation)); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
@@ -21,9 +20,8 @@ func (s *Server) WatchJob(ctx context.Context, r api.WatchJobRequestObject) (api
 		leave()
 		return nil, err
 	}
-	return s.stream(ctx, func(ctx context.Context, out *sseWriter) error {
-		defer leave()
-		return follow(ctx, out, t, 0, func(j *jobs.Job) (ended bool, err error) {
+	return s.stream(ctx, leave, func(ctx context.Context, out *sseWriter) error {
+		return follow(ctx, t, 0, func(j *jobs.Job) (ended bool, err error) {
 			if j.Nonce != r.Params.LastEventID {
 				err = out.send(j.Nonce, "job", who(ctx).viewJob(j))
 			}
@@ -42,9 +40,8 @@ func (s *Server) WatchJobs(ctx context.Context, r api.WatchJobsRequestObject) (a
 		}
 		since = time.UnixMilli(ms).Add(-skew)
 	}
-	return s.stream(ctx, func(ctx context.Context, out *sseWriter) error {
-		t, leave := s.hub.join(ctx, allJobs)
-		defer leave()
+	t, leave := s.hub.join(ctx, allJobs)
+	return s.stream(ctx, leave, func(ctx context.Context, out *sseWriter) error {
 		sc := who(ctx).scope
 		send := func(j *jobs.Job) (bool, error) {
 			seen, err := s.sees(ctx, sc, j)
@@ -58,7 +55,7 @@ func (s *Server) WatchJobs(ctx context.Context, r api.WatchJobsRequestObject) (a
 				return err
 			}
 		}
-		return follow(ctx, out, t, 0, send)
+		return follow(ctx, t, 0, send)
 	}), nil
 }
 
@@ -91,9 +88,7 @@ func (s *Server) missed(ctx context.Context, since time.Time, send func(*jobs.Jo
 }
 
 // follow sends what changes until a job that send says has ended, or ctx ends.
-func follow(ctx context.Context, out *sseWriter, t *topic, seq uint64, send func(*jobs.Job) (ended bool, err error)) error {
-	beat := time.NewTicker(sseBeat)
-	defer beat.Stop()
+func follow(ctx context.Context, t *topic, seq uint64, send func(*jobs.Job) (ended bool, err error)) error {
 	for {
 		list, now, changed, _, failed := t.since(seq)
 		seq = now
@@ -109,10 +104,6 @@ func follow(ctx context.Context, out *sseWriter, t *topic, seq uint64, send func
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-changed:
-		case <-beat.C:
-			if err := out.beat(); err != nil {
-				return errors.Join(err, ctx.Err())
-			}
 		}
 	}
 }

@@ -81,6 +81,10 @@ func (t *Tail) Close() {
 	}
 }
 
+// Place gives what was read up to, for Spec.Incarnation and Spec.After of a Tail that goes
+// on there. It is asked for between calls of Batches.
+func (t *Tail) Place() (incarnation int, after event.ID) { return t.incarnation, t.position }
+
 // Done reports whether the range ends at or before what was read: nothing will
 // come any more.
 func (t *Tail) Done() bool {
