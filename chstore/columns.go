@@ -111,7 +111,7 @@ func (c *textColumn) asText(v any) (string, error) {
 	return text, nil
 }
 
-func (c *textColumn) adder(from any) (add func(), try func() error) {
+func (c *textColumn) adder(from any) (add func(), try func() error) { //nolint:unparam // decimals have one
 	p, ok := from.(*string)
 	if !ok {
 		return nil, nil
@@ -167,7 +167,7 @@ func (c *timeColumn) AppendRow(v any) error {
 	return nil
 }
 
-func (c *timeColumn) adder(from any) (add func(), try func() error) {
+func (c *timeColumn) adder(from any) (add func(), try func() error) { //nolint:unparam // decimals have one
 	p, ok := from.(*time.Time)
 	if !ok {
 		return nil, nil

@@ -73,7 +73,7 @@ func (c *lowColumn) AppendRow(v any) error {
 	return nil
 }
 
-func (c *lowColumn) adder(from any) (add func(), try func() error) {
+func (c *lowColumn) adder(from any) (add func(), try func() error) { //nolint:unparam // decimals have one
 	p, ok := from.(*string)
 	if !ok {
 		return nil, nil

@@ -87,9 +87,6 @@ func (r *sqlRows) take(of run, b *event.Batch, letters *[]Letter) error {
 // needs implements blockMaker.
 func (r *sqlRows) needs() event.Attributes { return 0 }
 
-// readWholly implements blockMaker.
-func (r *sqlRows) readWholly() {}
-
 // full implements blockMaker.
 func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= eventsBytes }
 

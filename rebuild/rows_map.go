@@ -16,7 +16,7 @@ type mapRows struct {
 	event    projection.Event
 	block    *projection.Rows
 	add      func(*projection.Event) error // to the block
-	wholly   bool                          // all of events is read
+	wholly   bool                          // all of events is read, as letters need it
 }
 
 func newMapRows(sub *subject, s *selector) (*mapRows, error) {
@@ -72,9 +72,6 @@ func (r *mapRows) needs() event.Attributes {
 	}
 	return r.reader.Only
 }
-
-// readWholly implements blockMaker.
-func (r *mapRows) readWholly() { r.wholly = true }
 
 // full implements blockMaker.
 func (r *mapRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= rowsBytes }

@@ -20,8 +20,6 @@ type blockMaker interface {
 	take(of run, b *event.Batch, letters *[]Letter) error
 	// needs are all that rows are made of, but for letters; 0: all of an event.
 	needs() event.Attributes
-	// readWholly makes it need all of events from here on, as letters do.
-	readWholly()
 	// full says that what was taken is a block.
 	full() bool
 	// flush puts the rows of what was taken into a table, and forgets it. It returns how
@@ -55,7 +53,9 @@ func (c *chunkLoad) stream(ctx context.Context) (uint64, error) {
 			}
 		}
 		c.begin()
-		c.rows.readWholly()
+		if maker, ok := c.rows.(*mapRows); ok { // nothing else needs a part only
+			maker.wholly = true
+		}
 		rows, known, err = c.blocks(ctx)
 	}
 	if maker, ok := c.rows.(*sqlRows); ok && errors.Is(err, chstore.ErrData) {
