@@ -102,8 +102,13 @@ func (s *Server) withoutToken(ctx context.Context, c echo.Context) (*principal, 
 func local(c echo.Context) bool {
 	r := c.Request()
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil || !loopback(host) || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+	if err != nil || !loopback(host) {
 		return false
+	}
+	for _, proxied := range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
+		if r.Header.Get(proxied) != "" {
+			return false
+		}
 	}
 	name := r.Host
 	if host, _, err := net.SplitHostPort(r.Host); err == nil {
