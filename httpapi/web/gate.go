@@ -34,7 +34,7 @@ type Gate interface {
 }
 
 // Caller is who asks.
-type Caller interface {
+type Caller interface { //nolint:interfacebloat // one caller, asked in many places of the page
 	// Name is for people, and for logs and histories; "" where nobody has to log in.
 	Name() string
 	// May returns nil where the caller's role and restrictions let it call an operation.
