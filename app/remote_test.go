@@ -67,7 +67,8 @@ var differing = []struct {
 }{
 	{regexp.MustCompile(`\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b`), "ID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?`), "TIME"},
-	{regexp.MustCompile(`in \S+ \(\S+\)`), "in TIME"},
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
+	{regexp.MustCompile(`replayed in \S+( \(\S+\))?`), "replayed in TIME"},
 	{regexp.MustCompile(`"(rate|left_ns)": [0-9.e+]+,?\s*`), ""},
 	{regexp.MustCompile(`"(worker)": "[^"]*"`), `"$1": "WORKER"`},
 	{regexp.MustCompile(`\bsee .reservoir .* --help.`), "see help"},

@@ -47,10 +47,13 @@ func rejected(err error) error {
 	return &problemError{kind: unauthenticated, detail: token.ErrRejected.Error(), remedy: "Ask for a new token: `reservoir token create`", err: err}
 }
 
-// cheap reports whether the object store need not be asked about a token: who guesses
-// is slowed down, and who calls from the same address is not.
+// cheap reports whether a token was found to be valid a moment ago: who guesses is slowed
+// down, and who calls from the same address is not.
 func (s *Server) cheap(text string) bool {
-	return !strings.HasPrefix(text, token.Prefix) || s.tokens.Known(text)
+	if s.provider != nil && s.provider.known(text) {
+		return true
+	}
+	return s.tokens.Known(text)
 }
 
 func tooManyFailures() error {

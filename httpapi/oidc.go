@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -60,8 +62,41 @@ type provider struct {
 	opts  OIDC
 	clock func() time.Time
 
-	mu       sync.Mutex
-	verifier *oidc.IDTokenVerifier
+	mu     sync.Mutex
+	keys   oidc.KeySet // nil until it was asked where they are
+	asked  time.Time   // when that failed last
+	failed error
+	seen   map[[sha256.Size]byte]time.Time // tokens that are valid, until when
+}
+
+const (
+	// providerTimeout is how long the provider may take to answer.
+	providerTimeout = 5 * time.Second
+	// maxSeen is how many valid tokens are remembered.
+	maxSeen = 10_000
+)
+
+// signatures are the ways to sign that are taken: those with a public key.
+func signatures() []string {
+	return []string{
+		oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
+	}
+}
+
+// keyring tells keys that cannot be fetched from a signature that is not theirs, which
+// the verifier does not.
+type keyring struct {
+	oidc.KeySet
+	failed error
+}
+
+// VerifySignature implements oidc.KeySet.
+func (k *keyring) VerifySignature(ctx context.Context, text string) ([]byte, error) {
+	payload, err := k.KeySet.VerifySignature(ctx, text)
+	if err != nil && (ctx.Err() != nil || strings.HasPrefix(err.Error(), "fetching keys")) {
+		k.failed = err
+	}
+	return payload, err //nolint:wrapcheck // the verifier says what
 }
 
 func newProvider(opts OIDC, clock func() time.Time) *provider {
@@ -71,37 +106,75 @@ func newProvider(opts OIDC, clock func() time.Time) *provider {
 	return &provider{opts: opts, clock: clock}
 }
 
-func (p *provider) load(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+// load finds out where the provider has its keys. After a failure the provider is left
+// alone for as long as it may take to answer, so that callers do not queue for it.
+func (p *provider) load(ctx context.Context) (oidc.KeySet, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.verifier != nil {
-		return p.verifier, nil
+	if p.keys != nil {
+		return p.keys, nil
 	}
-	config := &oidc.Config{ClientID: p.opts.Audience, Now: p.clock}
-	ctx = context.WithoutCancel(ctx) // the keys are fetched with it again and again
-	if p.opts.JWKS != "" {
-		p.verifier = oidc.NewVerifier(p.opts.Issuer, oidc.NewRemoteKeySet(ctx, p.opts.JWKS), config)
-		return p.verifier, nil
+	if p.failed != nil && p.clock().Sub(p.asked) < providerTimeout {
+		return nil, p.failed
 	}
-	found, err := oidc.NewProvider(ctx, p.opts.Issuer)
-	if err != nil {
-		return nil, &problemError{kind: unavailable, detail: "the OpenID provider does not answer", retryAfter: retryAfter, err: err}
+	// The keys are fetched with it again and again.
+	ctx = oidc.ClientContext(context.WithoutCancel(ctx), &http.Client{Timeout: providerTimeout})
+	at := p.opts.JWKS
+	if at == "" {
+		found, err := oidc.NewProvider(ctx, p.opts.Issuer)
+		var document struct {
+			Keys string `json:"jwks_uri"`
+		}
+		if err == nil {
+			err = found.Claims(&document)
+		}
+		if err != nil {
+			p.asked, p.failed = p.clock(), noProvider(err)
+			return nil, p.failed
+		}
+		at = document.Keys
 	}
-	p.verifier = found.VerifierContext(ctx, config)
-	return p.verifier, nil
+	p.keys = oidc.NewRemoteKeySet(ctx, at)
+	return p.keys, nil
+}
+
+func noProvider(err error) error {
+	return &problemError{kind: unavailable, detail: "the OpenID provider does not answer", retryAfter: retryAfter, err: err}
+}
+
+// known reports whether a token was found to be valid, and has not expired.
+func (p *provider) known(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.clock().Before(p.seen[sha256.Sum256([]byte(text))])
+}
+
+func (p *provider) remember(text string, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil || len(p.seen) >= maxSeen {
+		p.seen = map[[sha256.Size]byte]time.Time{}
+	}
+	p.seen[sha256.Sum256([]byte(text))] = until
 }
 
 // verify returns whose token a JWT is. The error is token.ErrRejected where it is not
 // valid.
 func (p *provider) verify(ctx context.Context, text string) (*principal, error) {
-	verifier, err := p.load(ctx)
+	keys, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	verified, err := verifier.Verify(ctx, text)
+	ring := &keyring{KeySet: keys}
+	config := &oidc.Config{ClientID: p.opts.Audience, Now: p.clock, SupportedSigningAlgs: signatures()}
+	verified, err := oidc.NewVerifier(p.opts.Issuer, ring, config).Verify(ctx, text)
+	if ring.failed != nil {
+		return nil, noProvider(ring.failed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", token.ErrRejected, err)
 	}
+	p.remember(text, verified.Expiry)
 	claims := map[string]json.RawMessage{}
 	if err := verified.Claims(&claims); err != nil {
 		return nil, fmt.Errorf("%w: %w", token.ErrRejected, err)

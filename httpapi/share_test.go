@@ -35,6 +35,9 @@ func TestSharedAnswers(t *testing.T) {
 				time.Sleep(30 * time.Millisecond) //nolint:forbidigo // it is no real time
 			}
 			time.Sleep(time.Second) //nolint:forbidigo // it is no real time
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			if want := map[time.Duration]int{0: 3, time.Second: 1}[age]; asked != want {
 				t.Errorf("age %s: asked %d times, want %d", age, asked, want)
 			}
@@ -69,6 +72,8 @@ func TestSharedFailures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.answers) > maxShared {
 		t.Errorf("%d answers are kept", len(s.answers))
 	}

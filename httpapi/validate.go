@@ -58,16 +58,16 @@ func (s *Server) validate(next echo.HandlerFunc) echo.HandlerFunc {
 // checkBody looks at what comes before a body's contents.
 func (s *Server) checkBody(c echo.Context, op *operation) error {
 	r := c.Request()
-	if r.ContentLength > s.opts.MaxBody {
-		return s.tooLong()
-	}
-	r.Body = http.MaxBytesReader(c.Response(), r.Body, s.opts.MaxBody)
 	if r.ContentLength == 0 || r.Body == http.NoBody {
 		return nil
 	}
 	if !op.body {
 		return invalidRequest.field("body", "", "this operation takes none", "Send no body")
 	}
+	if r.ContentLength > s.opts.MaxBody {
+		return s.tooLong()
+	}
+	r.Body = http.MaxBytesReader(c.Response(), r.Body, s.opts.MaxBody)
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" {
 		return unsupportedMedia.problem("the body must be application/json").withRemedy("Send Content-Type: application/json")
@@ -82,9 +82,13 @@ func (s *Server) tooLong() error {
 // unknown names the query's parameters that the operation does not have: a typing error
 // must not select everything.
 func unknown(query url.Values, op *operation) (fields []api.FieldError) {
+	remedy := "Send no parameters"
+	if len(op.query) > 0 {
+		remedy = "Use one of: " + strings.Join(op.query, ", ")
+	}
 	for name := range query {
 		if !slices.Contains(op.query, name) {
-			fields = append(fields, api.FieldError{Field: "query." + name, Message: "is not known", Remedy: "Use one of: " + strings.Join(op.query, ", ")})
+			fields = append(fields, api.FieldError{Field: "query." + name, Message: "is not known", Remedy: remedy})
 		}
 	}
 	return fields

@@ -36,11 +36,17 @@ type frozenSpec struct {
 // the job that rebuilds the projection. Whatever is wrong is refused before anything
 // is written. The job runs when a worker finds it.
 func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
+	asked := spec
+	if opts.IdempotencyKey != "" { // what has changed since the first one must not refuse its repeat
+		job, err := s.opts.Jobs.Repeated(ctx, jobs.New{Kind: Kind, Spec: asked, IdempotencyKey: opts.IdempotencyKey})
+		if !errors.Is(err, jobs.ErrNotFound) {
+			return job, err //nolint:wrapcheck // it says what
+		}
+	}
 	d, set, digest, err := s.definition(spec.Projection)
 	if err != nil {
 		return nil, err
 	}
-	asked := spec
 	if err := spec.validate(d); err != nil {
 		return nil, err
 	}

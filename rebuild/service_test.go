@@ -346,3 +346,24 @@ func TestErrors(t *testing.T) {
 		t.Errorf("no streams: %v", err)
 	}
 }
+
+// The repeat of a request gives the job that there is, whatever has changed since.
+func TestCreateAgain(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	k.must(k.publish(t.Context(), "shop:orders", 10))
+	k.archiveAll(100)
+	spec, opts := rebuild.Spec{Projection: "orders"}, rebuild.CreateOptions{IdempotencyKey: "once"}
+	first, err := k.svc.Create(t.Context(), spec, opts)
+	k.must(err)
+	k.defs.put("orders", "") // it is gone
+	again, err := k.svc.Create(t.Context(), spec, opts)
+	k.must(err)
+	if again.ID != first.ID {
+		t.Errorf("the repeat gave %s, want %s", again.ID, first.ID)
+	}
+	spec.Rate = 1
+	if _, err := k.svc.Create(t.Context(), spec, opts); !errors.Is(err, jobs.ErrKeyReused) {
+		t.Errorf("another request: %v", err)
+	}
+}

@@ -109,15 +109,15 @@ func (s *Store) Verify(ctx context.Context, text string) (*Token, error) {
 	return t, nil
 }
 
-// Known reports whether Verify remembers the token that a text names, and so need not
-// look for it.
+// Known reports whether Verify remembers the token whose text it is, and so need not look
+// for it.
 func (s *Store) Known(text string) bool {
-	id, _, err := split(text)
+	id, secret, err := split(text)
 	if err != nil {
 		return false
 	}
 	t, known := s.cache.get(id, s.clock())
-	return known && t != nil
+	return known && t != nil && t.fits(secret)
 }
 
 // Any reports whether there is any token, valid or not.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -103,8 +104,43 @@ func (s *Server) Kill() error {
 	return s.kill()
 }
 
-// Pause freezes the server (SIGSTOP): connections stay open and nothing answers.
-func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+// Pause freezes the server (SIGSTOP): connections stay open and nothing answers. It returns
+// when all of the server's threads stand still.
+func (s *Server) Pause() error {
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	deadline := time.After(startTimeout)
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !standsStill(s.Pid()) {
+		select {
+		case <-deadline:
+			return fmt.Errorf("%s goes on after SIGSTOP", s.name)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// standsStill reports whether no thread of a process runs, as Linux tells; elsewhere it is
+// taken for granted.
+func standsStill(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return true
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		if i := bytes.LastIndexByte(stat, ')'); i < 0 || !bytes.HasPrefix(stat[i:], []byte(") T")) {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume lets a paused server go on.
 func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
