@@ -20,7 +20,7 @@ type rowSlot struct {
 	column int
 	source source
 	form   event.TimeForm
-	left   bool // out of events
+	skip   int // values of the rest before its own, of fields that are left out
 }
 
 func (pc *planCache) newRowPlan(text []byte) (*rowPlan, error) {
@@ -29,12 +29,15 @@ func (pc *planCache) newRowPlan(text []byte) (*rowPlan, error) {
 		return nil, err
 	}
 	kept := pc.kept(l)
-	p := &rowPlan{slots: make([]rowSlot, len(l)), spans: make([]event.Span, 0, len(l))}
+	p := &rowPlan{slots: make([]rowSlot, 0, len(l)), spans: make([]event.Span, 0, len(l)), active: pc.extractor == nil}
+	skip := 0
 	for i, s := range l {
-		p.slots[i] = rowSlot{s.column, s.source, s.form, kept != nil && !kept[i]}
-		if p.slots[i].left {
+		if kept != nil && !kept[i] {
+			skip += s.source.rest()
 			continue
 		}
+		p.slots = append(p.slots, rowSlot{s.column, s.source, s.form, skip})
+		skip = 0
 		p.spans = append(p.spans, event.Span{NameLen: uint32(len(s.name))})
 		p.names = append(p.names, s.name...)
 		if s.source != fromRest {
@@ -42,6 +45,18 @@ func (pc *planCache) newRowPlan(text []byte) (*rowPlan, error) {
 		}
 	}
 	return p, nil
+}
+
+// rest is how many values a field takes of the rest.
+func (s source) rest() int {
+	switch s {
+	case fromRest:
+		return 1
+	case fromPayload:
+		return 2
+	default:
+		return 0
+	}
 }
 
 // kept says which fields of a layout's events are wanted; nil: all.

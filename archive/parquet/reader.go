@@ -207,20 +207,9 @@ func (r *Reader) assemble(b *event.Batch, p *rowPlan, id event.ID, k, n int) {
 	}
 	rest := &r.cursors[colRest]
 	restAt := rest.at
-	next := 0
 	for i := range p.slots {
-		s := &p.slots[i]
-		if s.left {
-			switch s.source {
-			case fromRest:
-				restAt++
-			case fromPayload:
-				restAt += 2
-			}
-			continue
-		}
-		span := &p.spans[next]
-		next++
+		s, span := &p.slots[i], &p.spans[i]
+		restAt += s.skip
 		c := &r.cursors[s.column]
 		at := len(b.Buf)
 		switch s.source {
