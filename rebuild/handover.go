@@ -30,10 +30,19 @@ func (s *Service) seize(ctx context.Context, name, by string, do func(context.Co
 	}
 	since := time.Now()
 	return s.held(ctx, hold, func(ctx context.Context) error {
-		if err := fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name); err != nil {
-			return err
+		settle := func() error {
+			if err := fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name); err != nil {
+				return err
+			}
+			return s.settleOld(ctx, hold, by, since)
 		}
-		if err := s.settleOld(ctx, hold, by, since); err != nil {
+		// A feeder that does not know yet that it lost its place kills what runs in its
+		// name when it begins: once.
+		err := settle()
+		for try := 1; errors.Is(err, chstore.ErrKilled) && try < settleAttempts; try++ {
+			err = settle()
+		}
+		if err != nil {
 			return err
 		}
 		return do(ctx, &seized{hold})

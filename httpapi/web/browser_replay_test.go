@@ -49,7 +49,7 @@ func (b *tab) replayRange(s *site, stream, from, to, target string) {
 	b.says("exactly once")
 	b.wait("nothing is under way", `!document.querySelector(".htmx-request, .busy")`)
 	b.shoot("replay-form-" + target)
-	b.do(chromedp.KeyEvent(kb.Enter))
+	b.key(kb.Enter)
 	b.says("Check, then start")
 	var tick bool
 	if b.ask(`!!document.querySelector("[name=sure]")`, &tick); tick {
@@ -82,14 +82,14 @@ func testKeyboard(s *site, b *tab) {
 	b.open("/stream?" + query("name", shop.Shipments, "window", "24h"))
 	b.tabTo(`document.activeElement.matches("[data-edge=from]")`)
 	for range 4 {
-		b.do(chromedp.KeyEvent(kb.PageUp)) // a tenth each
+		b.key(kb.PageUp) // a tenth each
 	}
 	for range 3 {
-		b.do(chromedp.KeyEvent(kb.ArrowRight))
+		b.key(kb.ArrowRight)
 	}
 	b.tabTo(`document.activeElement.matches("[data-edge=to]")`)
 	for range 3 {
-		b.do(chromedp.KeyEvent(kb.PageDown))
+		b.key(kb.PageDown)
 	}
 	b.shoot("stream-keyboard")
 	from, to := b.value("from"), b.value("to")
@@ -106,7 +106,7 @@ func testKeyboard(s *site, b *tab) {
 		b.t.Errorf("a screen reader is told %q", label)
 	}
 	b.tabTo(`document.activeElement.innerText === "Replay"`)
-	b.do(chromedp.KeyEvent(kb.Enter))
+	b.key(kb.Enter)
 	b.replayRange(s, shop.Shipments, from, to, "typed")
 }
 
@@ -118,7 +118,7 @@ func (b *tab) tabTo(where string) {
 		if b.ask("!!("+where+")", &there); there {
 			return
 		}
-		b.do(chromedp.KeyEvent(kb.Tab))
+		b.key(kb.Tab)
 	}
 	b.t.Fatalf("the tab key does not lead to where %s", where)
 }
@@ -186,7 +186,7 @@ func testLive(s *site, b *tab) {
 	b.press("Explore")
 	b.at("/explore")
 	b.fill("stream", shop.Payments)
-	b.do(chromedp.KeyEvent(kb.Enter))
+	b.key(kb.Enter)
 	b.says("Live tail")
 	b.press("Live tail")
 	b.says("Live: the newest event is on top")
@@ -223,9 +223,9 @@ func testHistory(_ *site, b *tab) {
 	b.press("After →")
 	b.wait("the second step", `document.querySelector("#now-h").innerText.startsWith("2. ")`)
 	b.shoot("aggregate")
-	b.do(chromedp.KeyEvent(kb.ArrowLeft))
+	b.key(kb.ArrowLeft)
 	b.wait("the first step again", `document.querySelector("#now-h").innerText === `+quote(first))
-	b.do(chromedp.KeyEvent(kb.ArrowRight))
+	b.key(kb.ArrowRight)
 	b.wait("the second step again", `document.querySelector("#now-h").innerText.startsWith("2. ")`)
 	var at string
 	b.ask("location.search", &at)

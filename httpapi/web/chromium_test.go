@@ -218,9 +218,24 @@ func (b *tab) text(selector string) (text string) {
 	return text
 }
 
+// ready waits until the page is there as a whole: before its scripts have run, keys and
+// some buttons do nothing.
+func (b *tab) ready() {
+	b.t.Helper()
+	b.wait("the whole page", "document.readyState === 'complete'")
+}
+
+// key presses a key.
+func (b *tab) key(key string) {
+	b.t.Helper()
+	b.ready()
+	b.do(chromedp.KeyEvent(key))
+}
+
 // press clicks on the button, link or summary that says exactly that, with the mouse.
 func (b *tab) press(label string) {
 	b.t.Helper()
+	b.ready()
 	path := fmt.Sprintf(`//*[self::button or self::a or self::summary][normalize-space()=%s]`, quote(label))
 	b.do(chromedp.Click(path, chromedp.BySearch, chromedp.NodeVisible))
 }
