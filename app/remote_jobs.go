@@ -89,7 +89,7 @@ func (r *remote) change(ctx context.Context, how verb, id, reason string) (*jobs
 		resumeJob:  func() (*http.Response, error) { return r.api.ResumeJob(ctx, id, nil, c) },
 		cancelJob:  func() (*http.Response, error) { return r.api.CancelJob(ctx, id, nil, c) },
 		retryJob:   func() (*http.Response, error) { return r.api.RetryJob(ctx, id, nil, c) },
-		approveJob: func() (*http.Response, error) { return r.api.ApproveJob(ctx, id) },
+		approveJob: func() (*http.Response, error) { return r.api.ApproveJob(ctx, id, nil) },
 	}
 	return r.askJob(ctx, call{role: token.Operator, once: true, send: do[how]})
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/jobs"
@@ -36,21 +35,6 @@ func (s scope) viewJob(j *jobs.Job) api.Job {
 		v.LastError = *j.LastError
 	}
 	return v
-}
-
-// jobETag identifies a revision for callers.
-func jobETag(j *jobs.Job) string { return `"` + hex.EncodeToString([]byte(j.ETag)) + `"` }
-
-// ifMatch reads what jobETag made: "" where there is none.
-func ifMatch(header string) (string, error) {
-	if header == "" || header == "*" {
-		return "", nil
-	}
-	etag, err := hex.DecodeString(strings.Trim(header, `"`))
-	if err != nil || len(etag) == 0 {
-		return "", changed.problem("If-Match is no ETag of this job").withRemedy("Get the job again and send its ETag")
-	}
-	return string(etag), nil
 }
 
 // jobAnswer answers with a job, and which revision it is.
@@ -194,7 +178,7 @@ func (s *Server) GetJob(ctx context.Context, r api.GetJobRequestObject) (api.Get
 	if err != nil {
 		return nil, err
 	}
-	if r.Params.IfNoneMatch != "" && r.Params.IfNoneMatch == jobETag(j) {
+	if namesWeakly(r.Params.IfNoneMatch, jobETag(j)) {
 		return api.GetJob304Response{}, nil
 	}
 	return answerJob(ctx, j, http.StatusOK), nil
@@ -248,21 +232,26 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 type change func(s *jobs.Store, ctx context.Context, id string, c jobs.Change) (*jobs.Job, error)
 
 func (s *Server) change(ctx context.Context, do change, id, match string, body *api.Change) (jobAnswer, error) {
-	if _, err := s.job(ctx, id); err != nil {
-		return jobAnswer{}, err
-	}
-	about(ctx, id)
-	etag, err := ifMatch(match)
+	j, err := s.job(ctx, id)
 	if err != nil {
 		return jobAnswer{}, err
 	}
-	c := jobs.Change{By: who(ctx).name, IfMatch: etag}
+	c := jobs.Change{By: who(ctx).name}
 	if body != nil {
 		c.Reason = body.Reason
 	}
-	j, err := do(s.opts.Jobs, ctx, id, c)
+	return s.changeJob(ctx, do, j, match, c)
+}
+
+// changeJob changes a job that the caller may see.
+func (s *Server) changeJob(ctx context.Context, do change, j *jobs.Job, match string, c jobs.Change) (_ jobAnswer, err error) {
+	about(ctx, j.ID)
+	if c.IfMatch, err = unchanged(j, match); err != nil {
+		return jobAnswer{}, err
+	}
+	j, err = do(s.opts.Jobs, ctx, j.ID, c)
 	if errors.Is(err, jobs.ErrChanged) {
-		return jobAnswer{}, &problemError{kind: changed, detail: err.Error(), remedy: "Get the job again and send its ETag", err: err}
+		return jobAnswer{}, changedMeanwhile(err)
 	}
 	if err != nil {
 		return jobAnswer{}, err
@@ -292,13 +281,16 @@ func (s *Server) RetryJob(ctx context.Context, r api.RetryJobRequestObject) (api
 
 // ApproveJob implements api.StrictServerInterface.
 func (s *Server) ApproveJob(ctx context.Context, r api.ApproveJobRequestObject) (api.ApproveJobResponseObject, error) {
-	if _, err := s.job(ctx, r.ID); err != nil {
-		return nil, err
-	}
-	about(ctx, r.ID)
-	j, err := rebuild.Approve(ctx, s.opts.Jobs, r.ID, who(ctx).name)
+	j, err := s.job(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	return answerJob(ctx, j, http.StatusOK), nil
+	return s.approve(ctx, j, r.Params.IfMatch)
+}
+
+func (s *Server) approve(ctx context.Context, j *jobs.Job, match string) (jobAnswer, error) {
+	approve := func(store *jobs.Store, ctx context.Context, id string, c jobs.Change) (*jobs.Job, error) {
+		return rebuild.ApproveAs(ctx, store, id, c)
+	}
+	return s.changeJob(ctx, approve, j, match, jobs.Change{By: who(ctx).name})
 }

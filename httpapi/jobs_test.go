@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -46,15 +47,21 @@ func TestReplayFromCreationToEnd(t *testing.T) {
 
 	at := "/v1/jobs/" + job.ID
 	etag := w.want(http.StatusOK, "GET", at, operator, "").Header.Get("ETag")
-	w.want(http.StatusNotModified, "GET", at, operator, "", "If-None-Match", etag)
-	w.want(http.StatusOK, "POST", at+"/pause", operator, `{"reason":"lunch"}`, "If-Match", etag).decode(t, &job)
+	for _, header := range []string{etag, "W/" + etag, `"x", W/"y" ,` + etag, "*"} {
+		w.want(http.StatusNotModified, "GET", at, operator, "", "If-None-Match", header)
+	}
+	w.want(http.StatusOK, "GET", at, operator, "", "If-None-Match", `"x", `+strings.Trim(etag, `"`))
+	for _, header := range []string{"W/" + etag, `"x"`, `"x","y"`} {
+		w.want(http.StatusPreconditionFailed, "POST", at+"/pause", operator, "", "If-Match", header)
+	}
+	w.want(http.StatusOK, "POST", at+"/pause", operator, `{"reason":"lunch"}`, "If-Match", `"x", `+etag).decode(t, &job)
 	if job.State != "paused" || job.StateReason != "lunch" {
 		t.Fatalf("paused: %+v", job)
 	}
 	if got := w.want(http.StatusPreconditionFailed, "POST", at+"/resume", operator, "", "If-Match", etag).problem(t); got != "changed" {
 		t.Fatalf("problem %s", got)
 	}
-	w.want(http.StatusOK, "POST", at+"/resume", operator, "")
+	w.want(http.StatusOK, "POST", at+"/resume", operator, "", "If-Match", "*")
 	if got := w.want(http.StatusConflict, "POST", at+"/retry", operator, "").problem(t); got != "wrong-state" {
 		t.Fatalf("problem %s", got)
 	}

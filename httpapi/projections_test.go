@@ -54,7 +54,8 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 		t.Fatalf("rebuild: %+v", j)
 	}
 	var found api.Verification
-	w.want(http.StatusOK, "GET", "/v1/projections/orders/difference", operator, "").decode(t, &found)
+	looked := w.want(http.StatusOK, "GET", "/v1/projections/orders/difference", operator, "")
+	looked.decode(t, &found)
 	if found.Job != job.ID || found.Difference.Added != 1 || found.Difference.Same != 2*ordersPerTenant || len(found.Difference.Samples) != 1 {
 		t.Fatalf("difference: %+v", found)
 	}
@@ -62,7 +63,7 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 		w.want(http.StatusForbidden, "GET", path, tenant, "")
 		w.want(http.StatusNotFound, "GET", path, other, "")
 	}
-	w.want(http.StatusOK, "POST", "/v1/projections/orders/approve", operator, "")
+	w.approve(job.ID, operator, looked.Header.Get("ETag"))
 	if j := w.run(job.ID); j.State != jobs.Succeeded {
 		t.Fatalf("rebuild: %+v", j)
 	}
@@ -97,6 +98,25 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 	if !strings.Contains(string(job.Spec), `"tenants":["acme"]`) {
 		t.Errorf("spec: %s", job.Spec)
 	}
+}
+
+// approve approves a rebuild of orders that waits and was looked at, after it has changed since.
+func (w *world) approve(id, bearer, looked string) {
+	w.t.Helper()
+	w.want(http.StatusOK, "POST", "/v1/jobs/"+id+"/resume", bearer, "")
+	if j := w.run(id); j.State != jobs.Paused {
+		w.t.Fatalf("it does not wait again: %+v", j)
+	}
+	for _, path := range []string{"/v1/projections/orders/approve", "/v1/jobs/" + id + "/approve"} {
+		if got := w.want(http.StatusPreconditionFailed, "POST", path, bearer, "", "If-Match", looked).problem(w.t); got != "changed" {
+			w.t.Errorf("%s: problem %s", path, got)
+		}
+	}
+	if j := w.run(id); j.State != jobs.Paused {
+		w.t.Fatalf("it was approved by who saw another one: %+v", j)
+	}
+	looked = w.want(http.StatusOK, "GET", "/v1/jobs/"+id+"/verification", bearer, "").Header.Get("ETag")
+	w.want(http.StatusOK, "POST", "/v1/projections/orders/approve", bearer, "", "If-Match", looked)
 }
 
 // rows reads the table of orders in every way.

@@ -76,10 +76,29 @@ func (s *Server) GetVerification(ctx context.Context, r api.GetVerificationReque
 		return nil, invalidSpec.problem(fmt.Sprintf("job %s is a %s, and only rebuilds are verified", j.ID, j.Kind))
 	}
 	v, err := s.verification(ctx, j)
-	return api.GetVerification200JSONResponse{VerificationAnswerJSONResponse: v}, err
+	return verificationAnswer{v, jobETag(j)}, err
 }
 
-func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.VerificationAnswerJSONResponse, err error) {
+// verificationAnswer answers with what was found of a rebuild, and of which revision of its
+// job: one that was read before, so that nobody approves by it what was found since.
+type verificationAnswer struct {
+	view api.Verification
+	etag string
+}
+
+func (a verificationAnswer) write(w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", a.etag)
+	return json.NewEncoder(w).Encode(a.view)
+}
+
+// VisitGetVerificationResponse implements api.GetVerificationResponseObject.
+func (a verificationAnswer) VisitGetVerificationResponse(w http.ResponseWriter) error { return a.write(w) }
+
+// VisitGetDifferenceResponse implements api.GetDifferenceResponseObject.
+func (a verificationAnswer) VisitGetDifferenceResponse(w http.ResponseWriter) error { return a.write(w) }
+
+func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.Verification, err error) {
 	v, err := rebuild.ReadVerification(ctx, s.opts.Jobs.Files(j.ID))
 	if errors.Is(err, objectstore.ErrNotFound) {
 		return answer, notFound.problem("rebuild " + j.ID + " has not come to its verification").withRemedy("Wait until its phase is " + rebuild.PhaseApproval)
@@ -87,7 +106,7 @@ func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.Veri
 	if err != nil {
 		return answer, err
 	}
-	answer = api.VerificationAnswerJSONResponse{
+	answer = api.Verification{
 		Job: j.ID, Time: v.Time, Chunks: v.Chunks, Events: int64(v.Events), Rows: int64(v.Rows), Carried: int64(v.Carried), DeadLetters: int64(v.Letters),
 		Checks: append([]projection.CheckResult{}, v.Checks...), Warnings: v.Warnings,
 	}
@@ -139,7 +158,7 @@ func (s *Server) GetDifference(ctx context.Context, r api.GetDifferenceRequestOb
 		return nil, err
 	}
 	v, err := s.verification(ctx, j)
-	return api.GetDifference200JSONResponse{VerificationAnswerJSONResponse: v}, err
+	return verificationAnswer{v, jobETag(j)}, err
 }
 
 // ApproveProjection implements api.StrictServerInterface.
@@ -148,12 +167,7 @@ func (s *Server) ApproveProjection(ctx context.Context, r api.ApproveProjectionR
 	if err != nil {
 		return nil, err
 	}
-	about(ctx, j.ID)
-	j, err = rebuild.Approve(ctx, s.opts.Jobs, j.ID, who(ctx).name)
-	if err != nil {
-		return nil, err
-	}
-	return answerJob(ctx, j, http.StatusOK), nil
+	return s.approve(ctx, j, r.Params.IfMatch)
 }
 
 // rawRows makes sure that rows are rows in JSON too.

@@ -271,7 +271,7 @@ func (b *build) approve(ctx context.Context) error {
 		return fmt.Errorf("read the approval: %w", err)
 	}
 	if b.spec.Approval == projection.Automatic && len(b.cp.Warnings) == 0 {
-		b.cp.Approved = "the definition"
+		b.cp.Approved = byDefinition
 		return nil
 	}
 	reason := "waits for approval: reservoir rebuild approve " + b.job.ID
@@ -289,6 +289,13 @@ func (s *Service) Approve(ctx context.Context, id, by string) (*jobs.Job, error)
 
 // Approve is Service.Approve for whoever has the jobs only.
 func Approve(ctx context.Context, store *jobs.Store, id, by string) (*jobs.Job, error) {
+	return ApproveAs(ctx, store, id, jobs.Change{By: by})
+}
+
+// ApproveAs is Approve for whoever may have looked at the rebuild before: with IfMatch,
+// the ETag of the job then, the error wraps jobs.ErrChanged where it is another one now.
+// A rebuild that waits for approval keeps its ETag. The reason is always the approval.
+func ApproveAs(ctx context.Context, store *jobs.Store, id string, c jobs.Change) (*jobs.Job, error) {
 	job, err := store.Get(ctx, id)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the job
@@ -296,13 +303,16 @@ func Approve(ctx context.Context, store *jobs.Store, id, by string) (*jobs.Job, 
 	if job.Kind != Kind {
 		return nil, fmt.Errorf("%w: job %s is a %s, and no rebuild", ErrInvalid, id, job.Kind)
 	}
-	if by == "" {
-		by = "somebody"
+	if c.By == "" {
+		c.By = "somebody"
+	}
+	if c.IfMatch != "" && c.IfMatch != job.ETag {
+		return nil, fmt.Errorf("approve rebuild %s: %w since it was looked at", id, jobs.ErrChanged)
 	}
 	if job.State.Ended() || job.State == jobs.Cancelling {
 		return nil, fmt.Errorf("approve rebuild %s: %w: it is %s", id, jobs.ErrState, job.State)
 	}
-	if err := putOnce(ctx, store.Files(id), approvalFile, approval{by, time.Now().UTC()}); err != nil {
+	if err := putOnce(ctx, store.Files(id), approvalFile, approval{c.By, time.Now().UTC()}); err != nil {
 		return nil, err
 	}
 	cp, err := readCheckpoint(job.Checkpoint)
@@ -312,5 +322,5 @@ func Approve(ctx context.Context, store *jobs.Store, id, by string) (*jobs.Job, 
 	if job.State != jobs.Paused || cp.Phase != PhaseApproval {
 		return job, nil
 	}
-	return store.Resume(ctx, id, jobs.Change{By: by, Reason: "approved"}) //nolint:wrapcheck // it names the job
+	return store.Resume(ctx, id, jobs.Change{By: c.By, Reason: "approved"}) //nolint:wrapcheck // it names the job
 }

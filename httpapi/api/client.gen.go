@@ -150,10 +150,10 @@ type ClientInterface interface {
 
 	// ApproveJob Let the table of a rebuild take the place of the live one
 	//
-	// A rebuild that has not come to that yet will not wait then.
+	// A rebuild that has not come to that yet will not wait then. With `If-Match` and the ETag of its verification nothing is approved but what was looked at.
 	//
 	// Corresponds with POST /v1/jobs/{id}/approve (the `ApproveJob` operationId).
-	ApproveJob(ctx context.Context, id JobID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ApproveJob(ctx context.Context, id JobID, params *ApproveJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CancelJobWithBody End a job for good; a worker cleans up after it
 	//
@@ -290,8 +290,10 @@ type ClientInterface interface {
 
 	// ApproveProjection Let the generation that waits for approval take the place of the live one
 	//
+	// With `If-Match` and the ETag of the difference nothing is approved but what was looked at.
+	//
 	// Corresponds with POST /v1/projections/{projection}/approve (the `ApproveProjection` operationId).
-	ApproveProjection(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ApproveProjection(ctx context.Context, projection ProjectionName, params *ApproveProjectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDifference Show how the generation that waits for approval differs from the live one
 	//
@@ -667,11 +669,11 @@ func (c *Client) GetJob(ctx context.Context, id JobID, params *GetJobParams, req
 
 // ApproveJob Let the table of a rebuild take the place of the live one
 //
-// A rebuild that has not come to that yet will not wait then.
+// A rebuild that has not come to that yet will not wait then. With `If-Match` and the ETag of its verification nothing is approved but what was looked at.
 //
 // Corresponds with POST /v1/jobs/{id}/approve (the `ApproveJob` operationId).
-func (c *Client) ApproveJob(ctx context.Context, id JobID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApproveJobRequest(c.Server, id)
+func (c *Client) ApproveJob(ctx context.Context, id JobID, params *ApproveJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveJobRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1017,9 +1019,11 @@ func (c *Client) GetProjection(ctx context.Context, projection ProjectionName, r
 
 // ApproveProjection Let the generation that waits for approval take the place of the live one
 //
+// With `If-Match` and the ETag of the difference nothing is approved but what was looked at.
+//
 // Corresponds with POST /v1/projections/{projection}/approve (the `ApproveProjection` operationId).
-func (c *Client) ApproveProjection(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewApproveProjectionRequest(c.Server, projection)
+func (c *Client) ApproveProjection(ctx context.Context, projection ProjectionName, params *ApproveProjectionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveProjectionRequest(c.Server, projection, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2191,7 +2195,7 @@ func NewGetJobRequest(server string, id JobID, params *GetJobParams) (*http.Requ
 }
 
 // NewApproveJobRequest constructs an http.Request for the ApproveJob method
-func NewApproveJobRequest(server string, id JobID) (*http.Request, error) {
+func NewApproveJobRequest(server string, id JobID, params *ApproveJobParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2219,6 +2223,19 @@ func NewApproveJobRequest(server string, id JobID) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
 	}
 
 	return req, nil
@@ -2889,7 +2906,7 @@ func NewGetProjectionRequest(server string, projection ProjectionName) (*http.Re
 }
 
 // NewApproveProjectionRequest constructs an http.Request for the ApproveProjection method
-func NewApproveProjectionRequest(server string, projection ProjectionName) (*http.Request, error) {
+func NewApproveProjectionRequest(server string, projection ProjectionName, params *ApproveProjectionParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2917,6 +2934,19 @@ func NewApproveProjectionRequest(server string, projection ProjectionName) (*htt
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("If-Match", headerParam0)
+
 	}
 
 	return req, nil
@@ -4325,12 +4355,12 @@ type ClientWithResponsesInterface interface {
 
 	// ApproveJobWithResponse Let the table of a rebuild take the place of the live one
 	//
-	// A rebuild that has not come to that yet will not wait then.
+	// A rebuild that has not come to that yet will not wait then. With `If-Match` and the ETag of its verification nothing is approved but what was looked at.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/jobs/{id}/approve (the `ApproveJob` operationId).
-	ApproveJobWithResponse(ctx context.Context, id JobID, reqEditors ...RequestEditorFn) (*ApproveJobResponse, error)
+	ApproveJobWithResponse(ctx context.Context, id JobID, params *ApproveJobParams, reqEditors ...RequestEditorFn) (*ApproveJobResponse, error)
 
 	// CancelJobWithBodyWithResponse End a job for good; a worker cleans up after it
 	//
@@ -4483,10 +4513,12 @@ type ClientWithResponsesInterface interface {
 
 	// ApproveProjectionWithResponse Let the generation that waits for approval take the place of the live one
 	//
+	// With `If-Match` and the ETag of the difference nothing is approved but what was looked at.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/projections/{projection}/approve (the `ApproveProjection` operationId).
-	ApproveProjectionWithResponse(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*ApproveProjectionResponse, error)
+	ApproveProjectionWithResponse(ctx context.Context, projection ProjectionName, params *ApproveProjectionParams, reqEditors ...RequestEditorFn) (*ApproveProjectionResponse, error)
 
 	// GetDifferenceWithResponse Show how the generation that waits for approval differs from the live one
 	//
@@ -5803,6 +5835,8 @@ type ApproveJobResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *Changed
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Unprocessable
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -5849,6 +5883,11 @@ func (r ApproveJobResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r ApproveJobResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ApproveJobResponse) GetApplicationProblemJSON412() *Changed {
+	return r.ApplicationProblemJSON412
 }
 
 // GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
@@ -7214,6 +7253,11 @@ func (r RetryJobResponse) ContentType() string {
 	return ""
 }
 
+// GetVerificationResponse200Headers the declared response headers of an HTTP 200 response for GetVerification
+type GetVerificationResponse200Headers struct {
+	ETag string
+}
+
 // GetVerificationResponse401Headers the declared response headers of an HTTP 401 response for GetVerification
 type GetVerificationResponse401Headers struct {
 	WWWAuthenticate string
@@ -7250,6 +7294,8 @@ type GetVerificationResponse struct {
 	ApplicationProblemJSON500 *Internal
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetVerificationResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetVerificationResponse401Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -7707,6 +7753,8 @@ type ApproveProjectionResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *Changed
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -7753,6 +7801,11 @@ func (r ApproveProjectionResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r ApproveProjectionResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ApproveProjectionResponse) GetApplicationProblemJSON412() *Changed {
+	return r.ApplicationProblemJSON412
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -7804,6 +7857,11 @@ func (r ApproveProjectionResponse) ContentType() string {
 	return ""
 }
 
+// GetDifferenceResponse200Headers the declared response headers of an HTTP 200 response for GetDifference
+type GetDifferenceResponse200Headers struct {
+	ETag string
+}
+
 // GetDifferenceResponse401Headers the declared response headers of an HTTP 401 response for GetDifference
 type GetDifferenceResponse401Headers struct {
 	WWWAuthenticate string
@@ -7840,6 +7898,8 @@ type GetDifferenceResponse struct {
 	ApplicationProblemJSON501 *NotConfigured
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetDifferenceResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetDifferenceResponse401Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -10602,13 +10662,13 @@ func (c *ClientWithResponses) GetJobWithResponse(ctx context.Context, id JobID, 
 
 // ApproveJobWithResponse Let the table of a rebuild take the place of the live one
 //
-// A rebuild that has not come to that yet will not wait then.
+// A rebuild that has not come to that yet will not wait then. With `If-Match` and the ETag of its verification nothing is approved but what was looked at.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/jobs/{id}/approve (the `ApproveJob` operationId).
-func (c *ClientWithResponses) ApproveJobWithResponse(ctx context.Context, id JobID, reqEditors ...RequestEditorFn) (*ApproveJobResponse, error) {
-	rsp, err := c.ApproveJob(ctx, id, reqEditors...)
+func (c *ClientWithResponses) ApproveJobWithResponse(ctx context.Context, id JobID, params *ApproveJobParams, reqEditors ...RequestEditorFn) (*ApproveJobResponse, error) {
+	rsp, err := c.ApproveJob(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -10886,11 +10946,13 @@ func (c *ClientWithResponses) GetProjectionWithResponse(ctx context.Context, pro
 
 // ApproveProjectionWithResponse Let the generation that waits for approval take the place of the live one
 //
+// With `If-Match` and the ETag of the difference nothing is approved but what was looked at.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/projections/{projection}/approve (the `ApproveProjection` operationId).
-func (c *ClientWithResponses) ApproveProjectionWithResponse(ctx context.Context, projection ProjectionName, reqEditors ...RequestEditorFn) (*ApproveProjectionResponse, error) {
-	rsp, err := c.ApproveProjection(ctx, projection, reqEditors...)
+func (c *ClientWithResponses) ApproveProjectionWithResponse(ctx context.Context, projection ProjectionName, params *ApproveProjectionParams, reqEditors ...RequestEditorFn) (*ApproveProjectionResponse, error) {
+	rsp, err := c.ApproveProjection(ctx, projection, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -12379,6 +12441,13 @@ func ParseApproveJobResponse(rsp *http.Response) (*ApproveJobResponse, error) {
 		}
 		response.ApplicationProblemJSON409 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest Changed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Unprocessable
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -13840,6 +13909,16 @@ func ParseGetVerificationResponse(rsp *http.Response) (*GetVerificationResponse,
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers GetVerificationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
 		var headers GetVerificationResponse401Headers
 		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
@@ -14262,6 +14341,13 @@ func ParseApproveProjectionResponse(rsp *http.Response) (*ApproveProjectionRespo
 		}
 		response.ApplicationProblemJSON409 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest Changed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14418,6 +14504,16 @@ func ParseGetDifferenceResponse(rsp *http.Response) (*GetDifferenceResponse, err
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers GetDifferenceResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 401:
 		var headers GetDifferenceResponse401Headers
 		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {

@@ -50,7 +50,7 @@ type ServerInterface interface {
 	GetJob(ctx echo.Context, id JobID, params GetJobParams) error
 	// ApproveJob Let the table of a rebuild take the place of the live one
 	// (POST /v1/jobs/{id}/approve)
-	ApproveJob(ctx echo.Context, id JobID) error
+	ApproveJob(ctx echo.Context, id JobID, params ApproveJobParams) error
 	// CancelJob End a job for good; a worker cleans up after it
 	// (POST /v1/jobs/{id}/cancel)
 	CancelJob(ctx echo.Context, id JobID, params CancelJobParams) error
@@ -95,7 +95,7 @@ type ServerInterface interface {
 	GetProjection(ctx echo.Context, projection ProjectionName) error
 	// ApproveProjection Let the generation that waits for approval take the place of the live one
 	// (POST /v1/projections/{projection}/approve)
-	ApproveProjection(ctx echo.Context, projection ProjectionName) error
+	ApproveProjection(ctx echo.Context, projection ProjectionName, params ApproveProjectionParams) error
 	// GetDifference Show how the generation that waits for approval differs from the live one
 	// (GET /v1/projections/{projection}/difference)
 	GetDifference(ctx echo.Context, projection ProjectionName) error
@@ -549,8 +549,28 @@ func (w *ServerInterfaceWrapper) ApproveJob(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApproveJobParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApproveJob(ctx, id)
+	err = w.Handler.ApproveJob(ctx, id, params)
 	return err
 }
 
@@ -926,8 +946,28 @@ func (w *ServerInterfaceWrapper) ApproveProjection(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter projection: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ApproveProjectionParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = IfMatch
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ApproveProjection(ctx, projection)
+	err = w.Handler.ApproveProjection(ctx, projection, params)
 	return err
 }
 
@@ -1723,7 +1763,14 @@ type UnprocessableApplicationProblemPlusJSONResponse Problem
 
 type UnsupportedMediaTypeApplicationProblemPlusJSONResponse Problem
 
-type VerificationAnswerJSONResponse Verification
+type VerificationAnswerResponseHeaders struct {
+	ETag string
+}
+type VerificationAnswerJSONResponse struct {
+	Body Verification
+
+	Headers VerificationAnswerResponseHeaders
+}
 
 type GetHealthRequestObject struct {
 }
@@ -3016,7 +3063,8 @@ func (response GetJob503ApplicationProblemPlusJSONResponse) VisitGetJobResponse(
 }
 
 type ApproveJobRequestObject struct {
-	ID JobID `json:"id"`
+	ID     JobID `json:"id"`
+	Params ApproveJobParams
 }
 
 type ApproveJobResponseObject interface {
@@ -3115,6 +3163,22 @@ func (response ApproveJob409ApplicationProblemPlusJSONResponse) VisitApproveJobR
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ApproveJob412ApplicationProblemPlusJSONResponse struct {
+	ChangedApplicationProblemPlusJSONResponse
+}
+
+func (response ApproveJob412ApplicationProblemPlusJSONResponse) VisitApproveJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -5016,10 +5080,11 @@ type GetVerification200JSONResponse struct{ VerificationAnswerJSONResponse }
 func (response GetVerification200JSONResponse) VisitGetVerificationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -5589,6 +5654,7 @@ func (response GetProjection503ApplicationProblemPlusJSONResponse) VisitGetProje
 
 type ApproveProjectionRequestObject struct {
 	Projection ProjectionName `json:"projection"`
+	Params     ApproveProjectionParams
 }
 
 type ApproveProjectionResponseObject interface {
@@ -5691,6 +5757,22 @@ func (response ApproveProjection409ApplicationProblemPlusJSONResponse) VisitAppr
 	return err
 }
 
+type ApproveProjection412ApplicationProblemPlusJSONResponse struct {
+	ChangedApplicationProblemPlusJSONResponse
+}
+
+func (response ApproveProjection412ApplicationProblemPlusJSONResponse) VisitApproveProjectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(412)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ApproveProjection429ApplicationProblemPlusJSONResponse struct {
 	TooManyRequestsApplicationProblemPlusJSONResponse
 }
@@ -5770,10 +5852,11 @@ type GetDifference200JSONResponse struct{ VerificationAnswerJSONResponse }
 func (response GetDifference200JSONResponse) VisitGetDifferenceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -9710,10 +9793,11 @@ func (sh *strictHandler) GetJob(ctx echo.Context, id JobID, params GetJobParams)
 }
 
 // ApproveJob operation middleware
-func (sh *strictHandler) ApproveJob(ctx echo.Context, id JobID) error {
+func (sh *strictHandler) ApproveJob(ctx echo.Context, id JobID, params ApproveJobParams) error {
 	var request ApproveJobRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ApproveJob(ctx.Request().Context(), request.(ApproveJobRequestObject))
@@ -10245,10 +10329,11 @@ func (sh *strictHandler) GetProjection(ctx echo.Context, projection ProjectionNa
 }
 
 // ApproveProjection operation middleware
-func (sh *strictHandler) ApproveProjection(ctx echo.Context, projection ProjectionName) error {
+func (sh *strictHandler) ApproveProjection(ctx echo.Context, projection ProjectionName, params ApproveProjectionParams) error {
 	var request ApproveProjectionRequestObject
 
 	request.Projection = projection
+	request.Params = params
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.ApproveProjection(ctx.Request().Context(), request.(ApproveProjectionRequestObject))

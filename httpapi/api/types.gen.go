@@ -1235,13 +1235,19 @@ type WatchJobsParams struct {
 
 // GetJobParams defines parameters for GetJob.
 type GetJobParams struct {
-	// IfNoneMatch ETag that the caller has.
+	// IfNoneMatch ETags that the caller has.
 	IfNoneMatch string `json:"If-None-Match,omitempty,omitzero"`
+}
+
+// ApproveJobParams defines parameters for ApproveJob.
+type ApproveJobParams struct {
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
+	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
 // CancelJobParams defines parameters for CancelJob.
 type CancelJobParams struct {
-	// IfMatch ETag that the job must still have. A worker changes it every few seconds.
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
@@ -1271,19 +1277,25 @@ type WatchJobParams struct {
 
 // PauseJobParams defines parameters for PauseJob.
 type PauseJobParams struct {
-	// IfMatch ETag that the job must still have. A worker changes it every few seconds.
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
 // ResumeJobParams defines parameters for ResumeJob.
 type ResumeJobParams struct {
-	// IfMatch ETag that the job must still have. A worker changes it every few seconds.
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 
 // RetryJobParams defines parameters for RetryJob.
 type RetryJobParams struct {
-	// IfMatch ETag that the job must still have. A worker changes it every few seconds.
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
+	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
+}
+
+// ApproveProjectionParams defines parameters for ApproveProjection.
+type ApproveProjectionParams struct {
+	// IfMatch ETags, one of which the job must still have. A worker changes it every few seconds.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
 }
 

@@ -43,6 +43,7 @@ type jobPage struct {
 	CheckFailed int
 	NewKey      string // of a request to retry letters
 	Gone        string // what came of what was asked for
+	Changed     string // why nothing came of it
 }
 
 // phase is a step of a job.
@@ -78,6 +79,12 @@ func (s *Server) findJob(r *request) (*jobs.Job, error) {
 }
 
 func (s *Server) job(r *request) error {
+	return s.showJob(r, http.StatusOK, "")
+}
+
+// showJob shows a job as it is now, and, if something was asked for of it as it was before,
+// why nothing came of that.
+func (s *Server) showJob(r *request, status int, changed string) error {
 	job, err := s.findJob(r)
 	if err != nil {
 		return err
@@ -85,7 +92,7 @@ func (s *Server) job(r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	p := s.describeJob(r.caller, job)
-	p.Gone, p.NewKey = r.FormValue("done"), key()
+	p.Gone, p.Changed, p.NewKey = r.FormValue("done"), changed, key()
 	if r.caller.May("listDeadLetters") == nil {
 		if err := s.letters(ctx, r.caller, p, r.FormValue("after")); err != nil {
 			return err
@@ -100,7 +107,7 @@ func (s *Server) job(r *request) error {
 			p.CheckFailed = p.Check.Failed()
 		}
 	}
-	return s.render(r, http.StatusOK, "job", p.Title, p)
+	return s.render(r, status, "job", p.Title, p)
 }
 
 // describeJob gives what a page shows of a job's document.
@@ -221,10 +228,15 @@ func (s *Server) changeJob(operation string, change func(context.Context, string
 	}
 }
 
+// approveJob approves what the caller has looked at; what has changed since is shown first.
 func (s *Server) approveJob(r *request) error {
 	job, err := s.findJob(r)
 	if err != nil {
 		return err
+	}
+	c := jobs.Change{By: r.caller.Name(), IfMatch: r.PostFormValue("version")}
+	if c.IfMatch != job.ETag {
+		return s.showJob(r, http.StatusPreconditionFailed, "it has changed since it was shown to you. This is how it is now.")
 	}
 	check, err := rebuild.ReadVerification(r.Context(), s.opts.Jobs.Files(job.ID))
 	if err != nil {
@@ -234,7 +246,7 @@ func (s *Server) approveJob(r *request) error {
 		return fmt.Errorf("%w: checks failed: type the projection's name to approve nevertheless", errors.Join(errForm, err))
 	}
 	err = s.opts.Gate.Change(r.Request, "approveJob", func(ctx context.Context) (string, error) {
-		_, err := rebuild.Approve(ctx, s.opts.Jobs, job.ID, r.caller.Name())
+		_, err := rebuild.ApproveAs(ctx, s.opts.Jobs, job.ID, c)
 		return job.ID, err
 	})
 	if err != nil {

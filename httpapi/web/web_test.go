@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -335,7 +336,16 @@ func TestRebuild(t *testing.T) {
 	w.page("ada", "/", "Approval")
 	w.page("ada", a.location, "Difference from the live table", "has orders", "Approve and swap", "differs")
 	w.page("vic", a.location, "Difference from the live table")
-	if b := w.as("ada", a.location+"/approve", url.Values{}); b.status != http.StatusSeeOther {
+	approve := func() answer { return w.as("ada", a.location+"/approve", url.Values{"version": {job.ETag}}) }
+	_, err := w.jobs.Resume(t.Context(), job.ID, jobs.Change{})
+	w.must(err)
+	w.run(job.ID)
+	if b := approve(); b.status != http.StatusPreconditionFailed || !strings.Contains(b.body, "it has changed since it was shown to you") || !strings.Contains(b.body, "Approve and swap") {
+		t.Fatal(b.status, excerpt(b.body))
+	}
+	_, rest, _ := strings.Cut(w.page("ada", a.location), `name="version" value="`)
+	job.ETag, _, _ = strings.Cut(html.UnescapeString(rest), `">`)
+	if b := approve(); b.status != http.StatusSeeOther {
 		t.Fatal(b.status, excerpt(b.body))
 	}
 	w.run(job.ID)
