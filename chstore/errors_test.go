@@ -201,6 +201,44 @@ func TestKillAndProgress(t *testing.T) {
 	}
 }
 
+// TestKillBounded kills a statement that ClickHouse cannot interrupt: whoever waits for
+// its end is told which one it is, and may wait on.
+func TestKillBounded(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	mine := store.As("mine")
+	for bounded := false; !bounded; { // on a busy machine it may end before anybody looks
+		failed := make(chan error, 1)
+		go func() {
+			_, err := mine.Query(t.Context(), "SELECT length(arraySort(x -> sipHash64(x), range(materialize(3000000))))", 1) // one block
+			failed <- err
+		}()
+		id := ""
+		waitFor(t, func() bool {
+			running, err := mine.Running(t.Context(), "query")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(running) == 1 {
+				id = running[0].QueryID
+			}
+			return id != "" || len(failed) > 0
+		})
+		err := mine.KillWithin(t.Context(), "", 0)
+		if bounded = err != nil; bounded && (!errors.Is(err, chstore.ErrBusy) || !chstore.Retryable(err) || !strings.Contains(err.Error(), id)) {
+			t.Errorf("%v; want that %q does not end", err, id)
+		}
+		if err := mine.Kill(t.Context(), ""); err != nil {
+			t.Error(err)
+		}
+		if running, err := mine.Running(t.Context(), ""); err != nil || len(running) != 0 {
+			t.Errorf("after the kill: %v, %v", running, err)
+		}
+		if err := <-failed; err != nil && !errors.Is(err, chstore.ErrKilled) {
+			t.Errorf("killed: %v", err)
+		}
+	}
+}
+
 // waitFor waits until a condition holds, for as long as the test may run.
 func waitFor(t *testing.T, holds func() bool) {
 	t.Helper()

@@ -2,9 +2,13 @@ package chstore
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
 // Running is a statement of the job that runs.
@@ -50,13 +54,63 @@ func (s *Store) mine(what string) string {
 		") AND NOT startsWith(query_id, " + Literal(s.prefix("kill")) + ")"
 }
 
+// killWithin is how long a statement may go on that was killed: ClickHouse looks between
+// blocks, and at some waits not at all.
+const killWithin = 30 * time.Second
+
+// killEvery is how often it is looked at what was killed, at first and after a while.
+const (
+	killEvery = 10 * time.Millisecond
+	killMost  = 300 * time.Millisecond
+)
+
 // Kill kills the statements of the job that run and do what, and returns when they have
 // ended: "" for all, "chunk/7" for the load of a chunk. That of a client that is gone
-// runs on for seconds: whoever takes over a job kills first, then looks.
-func (s *Store) Kill(ctx context.Context, what string) error {
-	return s.exec(ctx, &statement{what: "kill", doing: "kill statements that may still run", text: s.killText(what)})
+// runs on for seconds: whoever takes over a job kills first, then looks. A statement that
+// does not end within half a minute is ErrBusy, and named: then it may still have its
+// effect, and to call Kill again waits on.
+func (s *Store) Kill(ctx context.Context, what string) error { return s.kill(ctx, what, killWithin) }
+
+func (s *Store) kill(ctx context.Context, what string, within time.Duration) error {
+	began := time.Now()
+	var left []Running
+	for delay := killEvery; ; delay = min(2*delay, killMost) {
+		// Again, for what came between the last kill and the look after it.
+		if err := s.exec(ctx, &statement{what: "kill", doing: "kill statements that may still run", text: s.killText(what)}); err != nil {
+			return err
+		}
+		now, err := s.Running(ctx, what)
+		if err != nil {
+			return err
+		}
+		if delay == killEvery {
+			left = now
+		} else { // what has come since is not waited for
+			left = slices.DeleteFunc(now, func(r Running) bool {
+				return !slices.ContainsFunc(left, func(l Running) bool { return l.QueryID == r.QueryID })
+			})
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Since(began) > within {
+			return stubborn(left, within)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for statements that were killed: %w", ctx.Err())
+		case <-time.After(delay):
+		}
+	}
+}
+
+// stubborn names statements that do not end.
+func stubborn(left []Running, within time.Duration) error {
+	return remedy.Wrapf(fmt.Errorf("statement %s runs for %v by now, and did not end within %v after it was killed (%d of them): %w",
+		left[0].QueryID, left[0].Elapsed.Round(time.Millisecond), within, len(left), ErrBusy),
+		"Look for it in system.processes. What cannot be killed ends when that server is started again.")
 }
 
 func (s *Store) killText(what string) string {
-	return "KILL QUERY" + s.onCluster() + " WHERE " + s.mine(what) + " SYNC"
+	return "KILL QUERY" + s.onCluster() + " WHERE " + s.mine(what) + " ASYNC"
 }

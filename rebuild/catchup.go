@@ -159,7 +159,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 	r := newReader(b.svc.opts.Archive, b.svc.opts.Redis, b.svc.opts.Mapping, feed.Places)
 	r.only(&b.sub.def.Source)
 	r.lost = func(stream string, loss redisstream.Loss) {
-		b.warn("stream %q lost entries before they were read: %+v", stream, loss)
+		b.warn("stream %q lost entries before they were read: %s", stream, lossText(loss))
 	}
 	return &feeder{
 		db: b.db, into: into, kind: b.sub.kind, rows: rows, reader: r, ledger: jobLedger{b}, aside: b.asideBatch, waiting: b.holds,

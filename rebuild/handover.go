@@ -346,6 +346,9 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder, within time.D
 	if err := b.reach(ctx, hold, f, within); err != nil {
 		return err
 	}
+	if err := b.stillApproved(ctx); err != nil {
+		return err
+	}
 	if err := hold.Renew(ctx); err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
@@ -363,6 +366,22 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder, within time.D
 	}
 	b.cp.Swapped = true
 	return b.save(ctx)
+}
+
+// byDefinition is in checkpoint.Approved where no person was asked.
+const byDefinition = "the definition"
+
+// stillApproved goes back to the approval where entries were lost since: with warnings a
+// person decides.
+func (b *build) stillApproved(ctx context.Context) error {
+	if b.cp.Approved != byDefinition || len(b.cp.Warnings) == 0 {
+		return nil
+	}
+	b.cp.Phase, b.cp.Approved = PhaseApproval, ""
+	if err := b.save(ctx); err != nil {
+		return err
+	}
+	return b.approve(ctx)
 }
 
 // makeLive exchanges the tables, and makes that known.

@@ -3,7 +3,6 @@ package rebuild
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"time"
@@ -130,7 +129,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(p.Positions))
 	reader.only(&d.Source)
 	reader.lost = func(stream string, loss redisstream.Loss) {
-		k.logger.Error("entries were lost before they were read", "stream", stream, "loss", fmt.Sprintf("%+v", loss))
+		k.logger.Error("entries were lost before they were read", "stream", stream, "loss", lossText(loss))
 	}
 	k.feeder = &feeder{
 		db: db, into: into.Table, kind: k.sub.kind, rows: rows, reader: reader, ledger: keptLedger{k.l.hold, k.generation},

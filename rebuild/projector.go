@@ -329,7 +329,8 @@ func (l *liveFeed) open(ctx context.Context) error {
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(doc.Live.Positions))
 	reader.only(&d.Source)
 	reader.lost = func(stream string, loss redisstream.Loss) {
-		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", fmt.Sprintf("%+v", loss))
+		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", lossText(loss))
+		l.p.metrics.lost.WithLabelValues(l.name).Add(float64(loss.Lost))
 	}
 	l.feeder = &feeder{
 		fed: fedBy(rows), dependents: deps,
@@ -453,8 +454,8 @@ func (l *liveFeed) measure(events int) {
 
 // projectorMetrics are the metrics of a Projector.
 type projectorMetrics struct {
-	events, letters, failures *prometheus.CounterVec
-	position, lag, waiting    *prometheus.GaugeVec
+	events, letters, lost, failures *prometheus.CounterVec
+	position, lag, waiting          *prometheus.GaugeVec
 }
 
 func newProjectorMetrics(reg prometheus.Registerer) *projectorMetrics {
@@ -467,13 +468,14 @@ func newProjectorMetrics(reg prometheus.Registerer) *projectorMetrics {
 	m := &projectorMetrics{
 		events:   counter("events_total", "Events read and fed."),
 		letters:  counter("dead_letters_total", "Events that could not be used and were put aside."),
+		lost:     counter("lost_total", "Entries that were gone before they were read, at the least."),
 		failures: counter("failures_total", "Times that a projection could not be fed."),
 		position: gauge("position_seconds", "Time of the newest event in the table, by its ID, since 1970."),
 		waiting:  gauge("waiting", "1 while the projection cannot be fed: its document and the log say why."),
 		lag:      gauge("lag_seconds", "Age of the newest event of the last batch when it was in the table; 0 when nothing was new."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.events, m.letters, m.failures, m.position, m.lag, m.waiting)
+		reg.MustRegister(m.events, m.letters, m.lost, m.failures, m.position, m.lag, m.waiting)
 	}
 	return m
 }

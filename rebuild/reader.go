@@ -71,9 +71,12 @@ type reader struct {
 	redis   *redisstream.Client // nil: the archive only
 	mapping event.Mapping
 	source  *projection.Source // see only; nil: all streams are followed
-	lost    func(stream string, loss redisstream.Loss)
+	// lost is told what was gone before it was read: once, whether it shows in the live
+	// stream or the archive has recorded it; nil: nobody is.
+	lost func(stream string, loss redisstream.Loss)
 
 	places map[string]place // read up to
+	losses map[string]place // what lost was told of goes up to there
 	tails  map[string]*tail.Tail
 	names  []string // sorted
 	turn   int
@@ -90,7 +93,7 @@ func (r *reader) follow(stream string, from place) {
 }
 
 func newReader(arch *archive.Archive, redis *redisstream.Client, mapping event.Mapping, from map[string]place) *reader {
-	r := &reader{arch: arch, redis: redis, mapping: mapping, places: map[string]place{}, tails: map[string]*tail.Tail{}}
+	r := &reader{arch: arch, redis: redis, mapping: mapping, places: map[string]place{}, losses: map[string]place{}, tails: map[string]*tail.Tail{}}
 	for stream, at := range from {
 		r.follow(stream, at)
 	}
@@ -196,14 +199,52 @@ func (r *reader) tail(name string) *tail.Tail {
 }
 
 func (r *reader) newTail(name string, from place) *tail.Tail {
-	return tail.New(r.arch, r.redis, tail.Spec{
+	var t *tail.Tail
+	t = tail.New(r.arch, r.redis, tail.Spec{
 		Stream: name, Incarnation: from.Incarnation, After: from.ID, Mapping: r.mapping,
+		Planned: func(ctx context.Context, plan *archive.Plan) error { return r.recorded(ctx, name, plan) },
 		Lost: func(l redisstream.Loss) {
-			if r.lost != nil {
-				r.lost(name, l)
-			}
+			incarnation, _ := t.Place()
+			r.lose(name, incarnation, l)
 		},
 	})
+	return t
+}
+
+// recorded tells of the losses that the archive has recorded in what is read next.
+func (r *reader) recorded(ctx context.Context, name string, plan *archive.Plan) error {
+	if plan.Totals.Gaps == 0 {
+		return nil
+	}
+	for gap, err := range plan.Gaps(ctx) {
+		if err != nil {
+			return err //nolint:wrapcheck // it names the stream
+		}
+		r.lose(name, gap.Incarnation, redisstream.Loss{
+			After: gap.After, UpTo: gap.UpTo, Lost: gap.Lost, Exact: gap.Exact, Cause: redisstream.Cause(gap.Cause),
+		})
+	}
+	return nil
+}
+
+// lose tells of a loss, unless it was told of: a stream is read again after what was in
+// doubt, and what shows in Redis is recorded by the archiver, too.
+func (r *reader) lose(name string, incarnation int, l redisstream.Loss) {
+	upTo := place{Incarnation: incarnation, ID: l.UpTo}
+	if r.lost == nil || upTo.Compare(r.losses[name]) <= 0 {
+		return
+	}
+	r.losses[name] = upTo
+	r.lost(name, l)
+}
+
+// lossText says of a loss what people want to know.
+func lossText(l redisstream.Loss) string {
+	more := ""
+	if !l.Exact {
+		more = " or more"
+	}
+	return fmt.Sprintf("%d entries%s after %s and up to %s (%s)", l.Lost, more, l.After, l.UpTo, l.Cause)
 }
 
 func (r *reader) forget(name string) {
