@@ -66,7 +66,9 @@ func (b *build) undo(ctx context.Context, hold *projection.Hold) error {
 	if doc.Live.Generation == b.cp.Generation || doc.Kept(b.cp.Generation) != nil {
 		return nil // it was live before it could be cancelled
 	}
-	if err := fenceOff(ctx, b.svc.opts.ClickHouse.As(liveJob(b.name())), b.name()); err != nil {
+	since := time.Now()
+	err := undisturbed(ctx, func() error { return fenceOff(ctx, b.svc.opts.ClickHouse.As(liveJob(b.name())), b.name()) })
+	if err != nil {
 		return err
 	}
 	there, err := occupied(ctx, b.db, b.name())
@@ -74,7 +76,7 @@ func (b *build) undo(ctx context.Context, hold *projection.Hold) error {
 		return err
 	}
 	if slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
-		if err := b.svc.settleOld(ctx, hold, b.job.ID, time.Now()); err != nil {
+		if err := undisturbed(ctx, func() error { return b.svc.settleOld(ctx, hold, b.job.ID, since) }); err != nil {
 			return err
 		}
 		if err := b.unswapHeld(ctx, hold, there); err != nil {

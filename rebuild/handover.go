@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,23 +31,28 @@ func (s *Service) seize(ctx context.Context, name, by string, do func(context.Co
 	}
 	since := time.Now()
 	return s.held(ctx, hold, func(ctx context.Context) error {
-		settle := func() error {
+		err := undisturbed(ctx, func() error {
 			if err := fenceOff(ctx, s.opts.ClickHouse.As(liveJob(name)), name); err != nil {
 				return err
 			}
 			return s.settleOld(ctx, hold, by, since)
-		}
-		// A feeder that does not know yet that it lost its place kills what runs in its
-		// name when it begins: once.
-		err := settle()
-		for try := 1; errors.Is(err, chstore.ErrKilled) && try < settleAttempts; try++ {
-			err = settle()
-		}
+		})
 		if err != nil {
 			return err
 		}
 		return do(ctx, &seized{hold})
 	})
+}
+
+// undisturbed does something in the name of a live table, and again where that was killed:
+// a feeder that does not know yet that it has lost its place kills what runs in its name,
+// once, when it begins.
+func undisturbed(ctx context.Context, do func() error) error {
+	err := do()
+	for try := 1; errors.Is(err, chstore.ErrKilled) && ctx.Err() == nil && try < settleAttempts; try++ {
+		err = do()
+	}
+	return err
 }
 
 // held does something as the holder, and gives the hold back.
@@ -372,10 +378,14 @@ func (b *build) swap(ctx context.Context, hold *seized, f *feeder, within time.D
 const byDefinition = "the definition"
 
 // stillApproved goes back to the approval where entries were lost since: with warnings a
-// person decides.
+// person decides, unless the exchange was begun already.
 func (b *build) stillApproved(ctx context.Context) error {
 	if b.cp.Approved != byDefinition || len(b.cp.Warnings) == 0 {
 		return nil
+	}
+	there, err := occupied(ctx, b.db, b.name())
+	if err != nil || slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
+		return err
 	}
 	b.cp.Phase, b.cp.Approved = PhaseApproval, ""
 	if err := b.save(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -304,15 +305,19 @@ func (l *liveFeed) open(ctx context.Context) error {
 	if err := db.Kill(ctx, ""); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	if err := fenceOff(ctx, db, l.name); err != nil {
-		return err
-	}
 	into := db.Table(d.Table.Name)
-	mark, err := s.inPlace(ctx, db, l.hold, d)
-	if err != nil {
+	var mark chstore.Mark
+	var deps *dependents
+	err = undisturbed(ctx, func() error {
+		err := fenceOff(ctx, db, l.name)
+		if err == nil {
+			mark, err = s.inPlace(ctx, db, l.hold, d)
+		}
+		if err == nil {
+			deps, err = findDependents(ctx, db, d, into, mark)
+		}
 		return err
-	}
-	deps, err := findDependents(ctx, db, d, into, mark)
+	})
 	if err != nil {
 		return err
 	}
