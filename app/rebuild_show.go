@@ -141,7 +141,7 @@ func (a *app) printTableDifference(v *rebuild.Verification) error {
 		if !c.Passed {
 			passed = "FAILED: it gives " + c.Got + ", and must give " + c.Expect
 		}
-		if err := a.printf("check %s: %s\n", c.Name, passed); err != nil {
+		if err := a.printf("check %s: %s\n", cellText.Replace(c.Name), cellText.Replace(passed)); err != nil {
 			return err
 		}
 	}
@@ -160,6 +160,17 @@ func (a *app) printTableDifference(v *rebuild.Verification) error {
 func (a *app) printRowDifference(text string, diff *chstore.Diff) error {
 	if err := a.printf("%s\n", text); err != nil || diff == nil {
 		return err
+	}
+	for _, only := range []struct {
+		which   string
+		columns []string
+	}{{"live", diff.OldColumns}, {"new", diff.NewColumns}} {
+		if len(only.columns) == 0 {
+			continue
+		}
+		if err := a.printf("only the %s table has the columns: %s\n", only.which, cellText.Replace(strings.Join(only.columns, ", "))); err != nil {
+			return err
+		}
 	}
 	for _, d := range diff.Samples {
 		if err := a.printf("%s\n", d.Kind); err != nil {
