@@ -43,6 +43,9 @@ type topic struct {
 	found   bool          // it was looked at least once
 	err     error         // no more will come
 	latest  map[string]revision
+
+	looks  int       // at all jobs; the reader's own
+	looked time.Time // when it was last looked for short jobs; the reader's own
 }
 
 // revision is a job as it was when seq was counted up.
@@ -59,7 +62,7 @@ func (h *hub) join(ctx context.Context, id string) (t *topic, leave func()) {
 	t = h.topics[id]
 	if t == nil {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		t = &topic{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{}), latest: map[string]revision{}}
+		t = &topic{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{}), latest: map[string]revision{}, looked: time.Now()}
 		h.topics[id] = t
 		go h.read(ctx, id, t)
 	}
@@ -129,8 +132,15 @@ func active() []jobs.State {
 // keepEnded is how long a job that ended is kept for watchers that are slow.
 const keepEnded = 5 * time.Minute
 
-// all looks at all jobs that have not ended, and once more at each that no longer is
-// among them.
+// ended are the states of jobs that do not change any more, unless they are retried.
+func ended() []jobs.State { return []jobs.State{jobs.Succeeded, jobs.Failed, jobs.Cancelled} }
+
+// shortEvery says at every which look jobs are looked for that began and ended between two
+// looks.
+const shortEvery = 5
+
+// all looks at all jobs that have not ended, once more at each that no longer is among
+// them, and now and then at those that never were.
 func (h *hub) all(ctx context.Context, _ string, t *topic) error {
 	there := map[string]bool{}
 	for job, err := range h.jobs.List(ctx, jobs.Query{States: active()}) {
@@ -151,7 +161,28 @@ func (h *hub) all(ctx context.Context, _ string, t *topic) error {
 		}
 		t.publish(job)
 	}
+	if err := h.short(ctx, t); err != nil {
+		return err
+	}
 	t.lookedAt()
+	return nil
+}
+
+// short publishes jobs that were created since it was last looked for them, and have ended
+// already. Some may have ended before anybody watched: whose clock says when a job was
+// created is not known.
+func (h *hub) short(ctx context.Context, t *topic) error {
+	if t.looks++; t.looks%shortEvery != 0 {
+		return nil
+	}
+	now := time.Now()
+	for job, err := range h.jobs.List(ctx, jobs.Query{States: ended(), Since: t.looked.Add(-skew)}) {
+		if err != nil {
+			return err
+		}
+		t.publish(job)
+	}
+	t.looked = now
 	return nil
 }
 

@@ -62,14 +62,15 @@ func (s *Server) WatchJobs(ctx context.Context, r api.WatchJobsRequestObject) (a
 // What somebody who comes back has missed.
 const (
 	skew      = time.Minute        // between clocks of workers and servers
-	missedAge = 7 * 24 * time.Hour // jobs that were created earlier are not looked for
-	maxMissed = 1000
+	missedAge = 7 * 24 * time.Hour // jobs that were created, or ended, earlier are not looked for
 )
 
 // missed gives the jobs that ended since a time.
 func (s *Server) missed(ctx context.Context, since time.Time, send func(*jobs.Job) (bool, error)) error {
-	n := 0
-	q := jobs.Query{States: []jobs.State{jobs.Succeeded, jobs.Failed, jobs.Cancelled}, Since: since.Add(-missedAge)}
+	if oldest := s.opts.Clock().Add(-missedAge); since.Before(oldest) {
+		since = oldest
+	}
+	q := jobs.Query{States: ended(), Since: since.Add(-missedAge)}
 	for j, err := range s.opts.Jobs.List(ctx, q) {
 		if err != nil {
 			return err
@@ -79,9 +80,6 @@ func (s *Server) missed(ctx context.Context, since time.Time, send func(*jobs.Jo
 		}
 		if _, err := send(j); err != nil {
 			return err
-		}
-		if n++; n == maxMissed {
-			return nil
 		}
 	}
 	return nil
