@@ -48,7 +48,11 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		began := s.opts.Clock()
 		r := c.Request()
-		call := &call{requestID: requestID(r), from: c.RealIP(), method: r.Method, path: r.URL.Path, secure: c.IsTLS() || s.opts.SecureCookies}
+		method := r.Method
+		if isHead(r.Context()) {
+			method = http.MethodHead
+		}
+		call := &call{requestID: requestID(r), from: c.RealIP(), method: method, path: r.URL.Path, secure: c.IsTLS() || s.opts.SecureCookies}
 		c.SetRequest(r.WithContext(withCall(r.Context(), call)))
 		c.Response().Header().Set("X-Request-ID", call.requestID)
 		// What an earlier request on the connection was given ends with it.

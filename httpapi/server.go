@@ -74,7 +74,7 @@ func New(opts Options) (*Server, error) {
 }
 
 // Handler returns what answers requests.
-func (s *Server) Handler() http.Handler { return s.echo }
+func (s *Server) Handler() http.Handler { return answerHead(s.echo) }
 
 func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()

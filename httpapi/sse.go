@@ -57,6 +57,9 @@ func (s stream) answer(w http.ResponseWriter) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
+	if isHead(ctx) {
+		return nil
+	}
 	out := &sseWriter{w: w, conn: http.NewResponseController(w)}
 	if err := out.begin(); err != nil {
 		return nil // the caller has gone

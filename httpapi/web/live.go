@@ -67,6 +67,9 @@ func (s *Server) liveJob(r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), liveFor)
 	defer cancel()
 	out := r.events()
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	var last []byte
 	for job, err := range s.opts.Watch(ctx, job.ID) {
 		if err != nil {

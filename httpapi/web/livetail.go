@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,9 @@ func (s *Server) liveTail(r *request) error {
 
 func (s *Server) follow(ctx context.Context, r *request, stream string, t *tail.Tail) error {
 	out := r.events()
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	if err := out.ping(); err != nil {
 		return err
 	}
