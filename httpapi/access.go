@@ -122,7 +122,7 @@ func sessionText(ctx context.Context, value string, age time.Duration) string {
 // CreateSession implements api.StrictServerInterface.
 func (s *Server) CreateSession(ctx context.Context, r api.CreateSessionRequestObject) (api.CreateSessionResponseObject, error) {
 	call := callOf(ctx)
-	address, now := "failed:"+call.from, s.opts.Clock()
+	address, now := "failed:"+subscriber(call.from), s.opts.Clock()
 	if s.failures.exhausted(address, now) && !s.cheap(r.Body.Token) {
 		return nil, tooManyFailures()
 	}

@@ -27,7 +27,7 @@ func (s *Server) authenticate(c echo.Context) (*principal, error) {
 	if text == "" {
 		return s.withoutToken(ctx, c)
 	}
-	address := "failed:" + callOf(ctx).from
+	address := "failed:" + subscriber(callOf(ctx).from)
 	now := s.opts.Clock()
 	if s.failures.exhausted(address, now) && !s.cheap(text) {
 		return nil, tooManyFailures()

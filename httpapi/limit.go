@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -45,16 +46,41 @@ func (l *limits) of(key string, now time.Time) *rate.Limiter {
 		return one
 	}
 	if len(l.limiters) >= maxLimiters {
-		for key, one := range l.limiters {
-			if one.TokensAt(now) >= float64(l.burst) {
-				delete(l.limiters, key) // it is as new
-			}
-		}
-	}
-	if len(l.limiters) >= maxLimiters {
-		clear(l.limiters)
+		l.forget(now)
 	}
 	one := rate.NewLimiter(l.rate, l.burst)
 	l.limiters[key] = one
 	return one
+}
+
+// picked is among how many callers one is chosen that is forgotten.
+const picked = 16
+
+// forget forgets a caller: of a few that chance picks the one that has sent least of late, so
+// that it takes more than many addresses to be forgotten with one's failures.
+func (l *limits) forget(now time.Time) {
+	n, most, least := 0, -1.0, ""
+	for key, one := range l.limiters {
+		if left := one.TokensAt(now); left > most {
+			most, least = left, key
+		}
+		if n++; n == picked {
+			break
+		}
+	}
+	delete(l.limiters, least)
+}
+
+// subscriber is what limits count as one address: of IPv6 a network of 64 bits, which is what
+// one subscriber has.
+func subscriber(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Unmap().Is4() {
+		return address
+	}
+	network, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return address
+	}
+	return network.String()
 }

@@ -154,7 +154,7 @@ func (g pageGate) Caller(r *http.Request) (web.Caller, error) {
 
 // Login implements web.Gate.
 func (g pageGate) Login(w http.ResponseWriter, r *http.Request, text string) error {
-	if err := g.limit("address:" + callOf(r.Context()).from); err != nil {
+	if err := g.limit("address:" + subscriber(callOf(r.Context()).from)); err != nil {
 		return err
 	}
 	answer, err := g.CreateSession(r.Context(), api.CreateSessionRequestObject{Body: &api.NewSession{Token: text}})
@@ -215,12 +215,10 @@ type pageCaller struct {
 }
 
 // Name implements web.Caller.
-func (c *pageCaller) Name() string {
-	if c.who.id == anonymous().id {
-		return ""
-	}
-	return c.who.name
-}
+func (c *pageCaller) Name() string { return c.who.name }
+
+// LoggedIn implements web.Caller.
+func (c *pageCaller) LoggedIn() bool { return c.who.id != anonymous().id }
 
 // May implements web.Caller. A change that a role refuses is audited, as it is of the
 // API.

@@ -83,6 +83,15 @@ func TestPageBesideTheAPI(t *testing.T) {
 	if open.StatusCode != http.StatusOK || !strings.HasPrefix(open.Header.Get("Content-Security-Policy"), "default-src 'none'") || open.Header.Get("X-Request-ID") == "" {
 		t.Fatalf("%d, %v: %s", open.StatusCode, open.Header, open.body)
 	}
+	if strings.Contains(string(open.body), "Log out") {
+		t.Error("who has not logged in is offered to log out")
+	}
+	a := w.browser("POST", "/replays", "", url.Values{"stream": {"shop:orders"}, "into": {"redis:copy"}, "reviewed": {"yes"}, "sure": {"yes"}, "key": {"k"}}.Encode())
+	made, err := w.jobs.Get(t.Context(), strings.TrimPrefix(a.Header.Get("Location"), "/jobs/"))
+	w.must(err)
+	if made.CreatedBy != "anonymous" {
+		t.Errorf("created by %q, and by the API it is anonymous", made.CreatedBy)
+	}
 	viewer, operator := w.as(token.Viewer), w.as(token.Operator)
 	for w.browser("GET", "/", "", "").StatusCode == http.StatusOK { // a server that makes no token itself looks every other second
 		select {

@@ -35,7 +35,7 @@ type call struct {
 // limitKey is what limits count by: who calls, or else from where.
 func (c *call) limitKey() string {
 	if c.principal == nil || c.principal.id == anonymous().id {
-		return "address:" + c.from
+		return "address:" + subscriber(c.from)
 	}
 	return c.principal.id
 }

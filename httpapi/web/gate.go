@@ -35,8 +35,10 @@ type Gate interface {
 
 // Caller is who asks.
 type Caller interface { //nolint:interfacebloat // one caller, asked in many places of the page
-	// Name is for people, and for logs and histories; "" where nobody has to log in.
+	// Name is for people, and for logs and histories.
 	Name() string
+	// LoggedIn is false where nobody has to log in.
+	LoggedIn() bool
 	// May returns nil where the caller's role and restrictions let it call an operation.
 	May(operation string) error
 	// Stream reports whether it may see a stream, and Patterns whether it may see all

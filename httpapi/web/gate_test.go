@@ -87,6 +87,8 @@ func (*testGate) Problem(err error) web.Problem {
 
 func (c *testCaller) Name() string { return c.name }
 
+func (*testCaller) LoggedIn() bool { return true }
+
 func (c *testCaller) May(operation string) error {
 	needed := token.Viewer
 	switch operation {

@@ -84,7 +84,9 @@ func (s *Server) layout(r *request, title string, body any) view {
 	if r.caller == nil {
 		return v
 	}
-	v.Caller = r.caller.Name()
+	if r.caller.LoggedIn() {
+		v.Caller = r.caller.Name()
+	}
 	for _, item := range []struct{ name, path, operation string }{
 		{"Overview", "/", "listStreams"}, {"Explore", "/explore", "listEvents"}, {"Jobs", "/jobs", "listJobs"},
 		{"Projections", "/projections", "listProjections"}, {"Audit", "/audit", "listAudit"}, {"Settings", "/settings", "getVersion"},
