@@ -158,6 +158,10 @@ func (s *Server) GetProjection(ctx context.Context, r api.GetProjectionRequestOb
 		return api.GetProjection200JSONResponse(v), nil
 	}
 	fillProjection(&v, doc)
+	v.Waiting.Reason = s.opts.Redact(v.Waiting.Reason)
+	if who(ctx).byTenant() && doc.Waiting != nil {
+		v.Waiting.Reason = "why is shown to whoever is not restricted to tenants"
+	}
 	if err := s.fillPositions(ctx, &v, doc); err != nil {
 		return nil, err
 	}
@@ -181,6 +185,9 @@ func fillProjection(v *api.Projection, doc *projection.Document) {
 	}
 	for _, e := range doc.History {
 		v.History = append(v.History, api.ProjectionHistory{Time: e.Time, What: e.What, Generation: int64(e.Generation), By: e.By, Message: e.Message})
+	}
+	if w := doc.Waiting; w != nil {
+		v.Waiting = api.ProjectionWaiting{Reason: w.Reason, Since: w.Since}
 	}
 	if h := doc.Holder; h != nil {
 		v.Holder = api.ProjectionHolder{Worker: h.Worker, Kind: string(h.Kind), Renewed: h.Renewed}

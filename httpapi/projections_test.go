@@ -1,13 +1,16 @@
 package httpapi_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/httpapi/token"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
 )
 
 // rebuild builds a projection, and approves it where it waits.
@@ -49,7 +52,9 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 	w.add("shop:orders", firstMs+5_000_000, "OrderPlaced", "acme", "acme-99", `{"total":99}`)
 	w.archive()
 	var job api.Job
-	w.want(http.StatusCreated, "POST", "/v1/rebuilds", operator, `{"spec":{"projection":"orders"}}`).decode(t, &job)
+	w.want(http.StatusCreated, "POST", "/v1/rebuilds", operator, `{"spec":{"projection":"orders"}}`, "Idempotency-Key", "again").decode(t, &job)
+	w.repeats(operator, job.ID)
+	w.waits(operator, tenant)
 	if j := w.run(job.ID); j.State != jobs.Paused {
 		t.Fatalf("rebuild: %+v", j)
 	}
@@ -97,6 +102,44 @@ func TestRebuildFromCreationToRollback(t *testing.T) {
 	w.want(http.StatusCreated, "POST", "/v1/rebuilds", tenant, `{"spec":{"projection":"orders"}}`).decode(t, &job)
 	if !strings.Contains(string(job.Spec), `"tenants":["acme"]`) {
 		t.Errorf("spec: %s", job.Spec)
+	}
+}
+
+// repeats sends the request of a rebuild of orders again, after its definition is gone.
+func (w *world) repeats(bearer, id string) {
+	w.t.Helper()
+	w.gone.Store(true)
+	defer w.gone.Store(false)
+	w.want(http.StatusNotFound, "POST", "/v1/rebuilds", bearer, `{"spec":{"projection":"orders"}}`, "Idempotency-Key", "another")
+	var job api.Job
+	w.want(http.StatusCreated, "POST", "/v1/rebuilds", bearer, `{"spec":{"projection":"orders"}}`, "Idempotency-Key", "again").decode(w.t, &job)
+	if job.ID != id {
+		w.t.Errorf("a repeat made job %s beside %s", job.ID, id)
+	}
+	w.want(http.StatusUnprocessableEntity, "POST", "/v1/rebuilds", bearer, `{"spec":{"projection":"logs"}}`, "Idempotency-Key", "again")
+}
+
+// waits has the worker that feeds orders wait, and looks whether that is said.
+func (w *world) waits(bearer, tenant string) {
+	w.t.Helper()
+	hold, err := w.opts.Rebuilds.Documents().Acquire(w.t.Context(), "orders", projection.Claim{Worker: "test", Kind: projection.Projector, TTL: time.Minute})
+	w.must(err)
+	w.must(hold.Wait(w.t.Context(), "no space for globex"))
+	var p api.Projection
+	w.want(http.StatusOK, "GET", "/v1/projections/orders", bearer, "").decode(w.t, &p)
+	if p.Waiting.Reason != "no space for globex" || p.Waiting.Since.IsZero() {
+		w.t.Errorf("it waits: %+v", p.Waiting)
+	}
+	a := w.want(http.StatusOK, "GET", "/v1/projections/orders", tenant, "")
+	a.decode(w.t, &p)
+	if p.Waiting.Reason == "" || strings.Contains(string(a.body), "globex") {
+		w.t.Errorf("it waits, for a tenant: %+v", p.Waiting)
+	}
+	w.must(hold.Wait(w.t.Context(), ""))
+	w.must(hold.Release(w.t.Context()))
+	w.want(http.StatusOK, "GET", "/v1/projections/orders", bearer, "").decode(w.t, &p)
+	if !p.Waiting.Since.IsZero() {
+		w.t.Errorf("it does not wait: %+v", p.Waiting)
 	}
 }
 
@@ -174,5 +217,10 @@ func (w *world) rows(bearer, tenant string) {
 		}
 	}
 	w.want(http.StatusBadRequest, "POST", "/v1/projections/orders/query", bearer, `{"sql":"SELECT 1"}`)
+	deep := base64.RawURLEncoding.EncodeToString([]byte(`{"s":100100}`)) // what a page near the bound gives
+	a := w.want(http.StatusUnprocessableEntity, "POST", "/v1/projections/orders/query", bearer, `{"cursor":"`+deep+`"}`)
+	if !strings.Contains(string(a.body), "Narrow the query") {
+		t.Errorf("too deep: %s", a.body)
+	}
 	w.want(http.StatusBadRequest, "POST", "/v1/projections/orders/query", bearer, `{"cursor":"e30x"}`)
 }

@@ -19,23 +19,37 @@ import (
 
 // CreateRebuild implements api.StrictServerInterface.
 func (s *Server) CreateRebuild(ctx context.Context, r api.CreateRebuildRequestObject) (api.CreateRebuildResponseObject, error) {
-	spec := r.Body.Spec
-	if _, err := s.definition(ctx, spec.Projection); err != nil {
-		return nil, err
+	if s.opts.Rebuilds == nil {
+		return nil, noProjections()
 	}
+	spec, key := r.Body.Spec, idempotencyKey(ctx, r.Params.IdempotencyKey)
 	var err error
 	if spec.Scope.Tenants, err = who(ctx).narrow("spec.scope.tenants", spec.Scope.Tenants); err != nil {
 		return nil, err
 	}
-	j, err := s.opts.Rebuilds.Create(ctx, spec, rebuild.CreateOptions{
-		Name: r.Body.Name, Reason: r.Body.Reason, By: who(ctx).name, Paused: r.Body.Paused,
-		IdempotencyKey: idempotencyKey(ctx, r.Params.IdempotencyKey),
-	})
+	j, err := s.repeated(ctx, spec, key)
+	if errors.Is(err, jobs.ErrNotFound) {
+		if _, err := s.definition(ctx, spec.Projection); err != nil {
+			return nil, err
+		}
+		j, err = s.opts.Rebuilds.Create(ctx, spec, rebuild.CreateOptions{
+			Name: r.Body.Name, Reason: r.Body.Reason, By: who(ctx).name, Paused: r.Body.Paused, IdempotencyKey: key,
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
 	about(ctx, j.ID)
 	return answerJob(ctx, j, http.StatusCreated), nil
+}
+
+// repeated is what a request made when it was first sent: its answer may have been lost, and
+// the definition may be another one by now, or gone.
+func (s *Server) repeated(ctx context.Context, spec rebuild.Spec, key string) (*jobs.Job, error) {
+	if key == "" {
+		return nil, jobs.ErrNotFound
+	}
+	return s.opts.Rebuilds.Repeated(ctx, spec, key)
 }
 
 // EstimateRebuild implements api.StrictServerInterface.
@@ -93,10 +107,14 @@ func (a verificationAnswer) write(w http.ResponseWriter) error {
 }
 
 // VisitGetVerificationResponse implements api.GetVerificationResponseObject.
-func (a verificationAnswer) VisitGetVerificationResponse(w http.ResponseWriter) error { return a.write(w) }
+func (a verificationAnswer) VisitGetVerificationResponse(w http.ResponseWriter) error {
+	return a.write(w)
+}
 
 // VisitGetDifferenceResponse implements api.GetDifferenceResponseObject.
-func (a verificationAnswer) VisitGetDifferenceResponse(w http.ResponseWriter) error { return a.write(w) }
+func (a verificationAnswer) VisitGetDifferenceResponse(w http.ResponseWriter) error {
+	return a.write(w)
+}
 
 func (s *Server) verification(ctx context.Context, j *jobs.Job) (answer api.Verification, err error) {
 	v, err := rebuild.ReadVerification(ctx, s.opts.Jobs.Files(j.ID))

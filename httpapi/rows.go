@@ -264,7 +264,10 @@ func pageable(kind string) bool {
 // after adds the condition of the page: rows behind the last one of the page before, as
 // (a > x) OR (a = x AND b > y) …
 func (q *rowQuery) after() error {
-	if q.place.Skip < 0 || q.place.Skip > maxSkip || len(q.place.Values) > 0 && (!q.keyed || len(q.place.Values) != len(q.order)) {
+	if q.place.Skip > maxSkip {
+		return invalidSpec.field("cursor", "", fmt.Sprintf("rows that no key tells apart can be paged to the %dth only", maxSkip), "Narrow the query by filters, or give the projection keys")
+	}
+	if q.place.Skip < 0 || len(q.place.Values) > 0 && (!q.keyed || len(q.place.Values) != len(q.order)) {
 		return badCursor()
 	}
 	if len(q.place.Values) == 0 {

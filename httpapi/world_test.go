@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,6 +84,7 @@ type world struct {
 
 	// defs reads the definitions.
 	defs func() (*projection.Set, error)
+	gone atomic.Bool // orders has no definition any more
 
 	tokens   map[string]string // texts by name
 	logs     *lockedBuffer
@@ -211,7 +213,11 @@ func withClickHouse(w *world) {
 	w.t.Cleanup(func() { db.Close() })
 	w.opts.ClickHouse = db
 	w.defs = func() (*projection.Set, error) {
-		return projection.Parse("test.yaml", strings.NewReader(definitionsYAML), nil)
+		text := definitionsYAML
+		if w.gone.Load() {
+			_, text, _ = strings.Cut(text, "---")
+		}
+		return projection.Parse("test.yaml", strings.NewReader(text), nil)
 	}
 	w.opts.Definitions = func() (*projection.Set, error) { return w.defs() }
 	w.opts.Rebuilds, err = rebuild.New(rebuild.Options{

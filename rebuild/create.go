@@ -38,9 +38,9 @@ type frozenSpec struct {
 func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*jobs.Job, error) {
 	asked := spec
 	if opts.IdempotencyKey != "" { // what has changed since the first one must not refuse its repeat
-		job, err := s.opts.Jobs.Repeated(ctx, jobs.New{Kind: Kind, Spec: asked, IdempotencyKey: opts.IdempotencyKey})
+		job, err := s.Repeated(ctx, asked, opts.IdempotencyKey)
 		if !errors.Is(err, jobs.ErrNotFound) {
-			return job, err //nolint:wrapcheck // it says what
+			return job, err
 		}
 	}
 	d, set, digest, err := s.definition(spec.Projection)
@@ -93,6 +93,13 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 		return nil, fmt.Errorf("create rebuild: %w", err)
 	}
 	return job, nil
+}
+
+// Repeated returns the job that an earlier Create with the same spec and key made, whatever
+// has become of the definition since. The error wraps jobs.ErrNotFound where there is none,
+// and jobs.ErrKeyReused where the key was used for another spec.
+func (s *Service) Repeated(ctx context.Context, spec Spec, key string) (*jobs.Job, error) {
+	return s.opts.Jobs.Repeated(ctx, jobs.New{Kind: Kind, Spec: spec, IdempotencyKey: key}) //nolint:wrapcheck // it says what
 }
 
 // supported says what of a definition cannot be rebuilt.

@@ -674,6 +674,9 @@ type Projection struct {
 	Table     string          `json:"table"`
 	Types     []string        `json:"types,omitempty,omitzero"`
 	UpdatedAt time.Time       `json:"updated_at,omitempty,omitzero"`
+
+	// Waiting Why the live table is not fed just now, though it should be.
+	Waiting ProjectionWaiting `json:"waiting,omitempty,omitzero"`
 }
 
 // ProjectionKind defines model for Projection.Kind.
@@ -754,6 +757,12 @@ type ProjectionSummary struct {
 
 // ProjectionSummaryKind defines model for ProjectionSummary.Kind.
 type ProjectionSummaryKind string
+
+// ProjectionWaiting Why the live table is not fed just now, though it should be.
+type ProjectionWaiting struct {
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
 
 // Purged defines model for Purged.
 type Purged struct {

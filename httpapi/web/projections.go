@@ -107,7 +107,11 @@ func (s *Server) freshness(ctx context.Context, doc *projection.Document) freshn
 	if f.Behind > s.opts.MaxLag {
 		f.Class = "wait"
 	}
-	if doc.Holder == nil {
+	switch {
+	case doc.Waiting != nil:
+		f.Class = "wait"
+		f.Text += ", held up"
+	case doc.Holder == nil:
 		f.Class = "wait"
 		f.Text += ", nobody feeds it"
 	}
@@ -122,6 +126,7 @@ type projectionPage struct {
 	Rebuilds  []*jobs.Job
 	Holder    *projection.Holder
 	Stale     bool // the holder has shown no sign of life
+	Waiting   *projection.Waiting
 	May       map[string]bool
 	Key       string
 }
@@ -146,6 +151,7 @@ func (s *Server) projection(r *request) error {
 		slices.Reverse(p.History)
 		p.Holder = doc.Holder
 		p.Stale = doc.Holder != nil && s.opts.Clock().Sub(doc.Holder.Renewed) > 2*doc.Holder.TTL
+		p.Waiting = s.waiting(r.caller, doc)
 		for stream, at := range doc.Live.Positions {
 			one := position{Stream: stream, Position: at}
 			if last, ok := s.lastOf(ctx, stream); ok && last.Ms > at.ID.Ms {
@@ -170,6 +176,19 @@ func (s *Server) projection(r *request) error {
 		}
 	}
 	return s.render(r, http.StatusOK, "projection", d.Name, p)
+}
+
+// waiting gives why a table is not fed; the reason may name what a caller who is restricted
+// to tenants may not see.
+func (s *Server) waiting(caller Caller, doc *projection.Document) *projection.Waiting {
+	if doc.Waiting == nil {
+		return nil
+	}
+	w := &projection.Waiting{Reason: s.opts.Redact(doc.Waiting.Reason), Since: doc.Waiting.Since}
+	if caller.May("getStreamCoverage") != nil {
+		w.Reason = ""
+	}
+	return w
 }
 
 func (s *Server) rollback(r *request) error {

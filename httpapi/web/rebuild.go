@@ -31,6 +31,7 @@ type rebuildEstimate struct {
 	*rebuild.Estimate
 	Spec   rebuild.Spec
 	Scoped bool
+	Hidden bool // how much it reads, which counts what the caller may not see
 }
 
 // definitions gives the projections that a caller may see.
@@ -83,8 +84,9 @@ func (s *Server) readRebuild(r *request, f *form) (rebuild.Spec, error) {
 	if err := f.err(); err != nil {
 		return spec, err
 	}
-	_, err := s.definition(r, spec.Projection) // one that the caller may see
-	return spec, err
+	var err error
+	spec.Scope.Tenants, err = r.caller.Narrow(spec.Scope.Tenants)
+	return spec, err //nolint:wrapcheck // it says what is not allowed
 }
 
 // rebuildForm reads a form and estimates what it would do.
@@ -103,6 +105,9 @@ func (s *Server) rebuildForm(r *request, values url.Values) (*rebuildPage, error
 	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 	defer cancel()
 	spec, err := s.readRebuild(r, &form{Values: values})
+	if err == nil {
+		_, err = s.definition(r, spec.Projection) // one that the caller may see
+	}
 	if err == nil {
 		p.Estimate, err = s.estimate(ctx, r, spec)
 	}
@@ -125,7 +130,11 @@ func (s *Server) estimate(ctx context.Context, r *request, spec rebuild.Spec) (*
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what is wrong
 	}
-	return &rebuildEstimate{Estimate: e, Spec: spec, Scoped: !spec.Scope.IsZero()}, nil
+	found := &rebuildEstimate{Estimate: e, Spec: spec, Scoped: !spec.Scope.IsZero()}
+	if r.caller.May("estimateRebuild") != nil {
+		found.Hidden, e.Totals, e.Streams, e.Rows = true, archive.PlanTotals{}, nil, 0
+	}
+	return found, nil
 }
 
 // confirmRebuild says what a person has to confirm before a rebuild.
@@ -159,11 +168,14 @@ func (s *Server) estimateRebuild(r *request) error {
 
 // createRebuild creates a rebuild once it is confirmed; until then it shows what has to be.
 func (s *Server) createRebuild(r *request) error {
+	f := &form{Values: r.PostForm}
+	if id := s.rebuilt(r, f); id != "" {
+		return r.redirect("/jobs/" + id)
+	}
 	p, err := s.rebuildForm(r, r.PostForm)
 	if err != nil {
 		return err
 	}
-	f := &form{Values: r.PostForm}
 	if p.Problem != nil || !p.Ready || p.Estimate == nil || f.Get("reviewed") == "" || !p.Confirm.given(f) {
 		p.Review = p.Problem == nil && p.Ready && p.Estimate != nil
 		status := http.StatusOK
@@ -172,15 +184,9 @@ func (s *Server) createRebuild(r *request) error {
 		}
 		return s.render(r, status, "rebuild", "Start a rebuild", p)
 	}
-	spec := p.Estimate.Spec
-	tenants, err := r.caller.Narrow(spec.Scope.Tenants)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what is not allowed
-	}
-	spec.Scope.Tenants = tenants
 	var job *jobs.Job
 	err = s.opts.Gate.Change(r.Request, "createRebuild", func(ctx context.Context) (_ string, err error) {
-		job, err = s.opts.Rebuilds.Create(ctx, spec, rebuild.CreateOptions{
+		job, err = s.opts.Rebuilds.Create(ctx, p.Estimate.Spec, rebuild.CreateOptions{
 			Name: f.text("name"), Reason: f.text("reason"), By: r.caller.Name(), IdempotencyKey: r.caller.Key(p.Key),
 		})
 		if err != nil {
@@ -192,4 +198,21 @@ func (s *Server) createRebuild(r *request) error {
 		return err //nolint:wrapcheck // it says what is wrong
 	}
 	return r.redirect("/jobs/" + job.ID)
+}
+
+// rebuilt gives the rebuild that a form made when it was first sent, "" if there is none: its
+// answer may have been lost, and what has changed since must not refuse its repeat.
+func (s *Server) rebuilt(r *request, f *form) (id string) {
+	if s.opts.Rebuilds == nil || f.Get("reviewed") == "" || f.Get("key") == "" {
+		return ""
+	}
+	spec, err := s.readRebuild(r, f)
+	if err != nil {
+		return "" // which the form says
+	}
+	job, err := s.opts.Rebuilds.Repeated(r.Context(), spec, r.caller.Key(f.Get("key")))
+	if err != nil {
+		return "" // none, or creating it says what is wrong
+	}
+	return job.ID
 }
