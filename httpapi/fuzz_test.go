@@ -24,7 +24,7 @@ import (
 
 // many is how many requests are made up; `make fuzz-api` makes up more.
 var (
-	many = flag.Int("requests", 1500, "how many requests are made up")
+	many = flag.Int("requests", 700, "how many requests are made up")
 	seed = flag.Uint64("seed", 1, "of what is made up")
 )
 
