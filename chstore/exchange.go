@@ -35,12 +35,25 @@ func (t Table) Of(generation int) Table {
 // none, is ErrChangedByHand. On a cluster it returns when every server has exchanged its
 // tables, or ErrMixed.
 func (s *Store) Exchange(ctx context.Context, live Table, want, expect Mark) error {
+	return s.ExchangeIf(ctx, live, want, expect, func(context.Context) error { return nil })
+}
+
+// ExchangeIf is Exchange for one of several that may exchange the table. confirm says, with
+// an error, that it is no longer this one's to do. It is called when the table has the name
+// that nobody else knows: so whoever takes over after it was called, and takes that name
+// away, has nothing to fear of this one, however late it goes on.
+func (s *Store) ExchangeIf(ctx context.Context, live Table, want, expect Mark, confirm func(context.Context) error) error {
 	now, err := s.markOf(ctx, live)
 	if err != nil {
 		return err
 	}
 	if now == nil || *now != want {
-		if err := s.exchange(ctx, live, want, expect); err != nil {
+		err := s.exchange(ctx, live, want, expect, confirm)
+		// One that goes on late may take the name away, too: once.
+		for try := 1; errors.Is(err, ErrNoTable) && try < exchangeTries; try++ {
+			err = s.exchange(ctx, live, want, expect, confirm)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -50,8 +63,14 @@ func (s *Store) Exchange(ctx context.Context, live Table, want, expect Mark) err
 	return s.Aside(ctx, live, expect)
 }
 
-func (s *Store) exchange(ctx context.Context, live Table, want, expect Mark) error {
+// exchangeTries is how often an exchange is tried whose table is not found.
+const exchangeTries = 3
+
+func (s *Store) exchange(ctx context.Context, live Table, want, expect Mark, confirm func(context.Context) error) error {
 	next, err := s.fence(ctx, live, want)
+	if err == nil {
+		err = confirm(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,33 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// TestExchangeIsConfirmed: whoever may not exchange any more when it could does not, and a
+// name that was taken away meanwhile is made anew.
+func TestExchangeIsConfirmed(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	ctx := t.Context()
+	orders := store.Table("orders")
+	filled(t, store, "orders", generation(1), 10)
+	filled(t, store, "orders__g2", generation(2), 20)
+	fenced := errors.New("another one may")
+	if err := store.ExchangeIf(ctx, orders, generation(2), generation(1), func(context.Context) error { return fenced }); !errors.Is(err, fenced) {
+		t.Errorf("an exchange that is not this one's: %v", err)
+	}
+	live(t, store, orders, generation(1))
+	asked := 0
+	err := store.ExchangeIf(ctx, orders, generation(2), generation(1), func(ctx context.Context) error {
+		if asked++; asked > 1 {
+			return nil
+		}
+		return store.Aside(ctx, orders, generation(2)) // as one that goes on late
+	})
+	if err != nil || asked != 2 {
+		t.Errorf("confirmed %d times, %v", asked, err)
+	}
+	live(t, store, orders, generation(2))
+	live(t, store, orders.Of(1), generation(1))
+}
+
 // TestStaleExchange: whoever is stopped just before it exchanges tables, and goes on when
 // another has taken its place, has no effect any more.
 func TestStaleExchange(t *testing.T) {

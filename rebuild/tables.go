@@ -57,7 +57,7 @@ func (s *Service) exchangeAll(ctx context.Context, db *chstore.Store, hold *proj
 		if i := slices.IndexFunc(there, func(t chstore.Info) bool { return t.Table == n.live }); i >= 0 {
 			expect = there[i].Mark
 		}
-		if err := s.whileHeld(ctx, hold, func(ctx context.Context) error { return db.Exchange(ctx, n.live, n.mark, expect) }); err != nil {
+		if err := s.whileHeld(ctx, hold, func(ctx context.Context) error { return db.ExchangeIf(ctx, n.live, n.mark, expect, hold.Renew) }); err != nil {
 			return err
 		}
 	}
