@@ -25,6 +25,7 @@ import (
 
 	"github.com/reservoirhq/reservoir/archive/parquet"
 	"github.com/reservoirhq/reservoir/event"
+	"github.com/reservoirhq/reservoir/internal/recent"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
@@ -44,6 +45,12 @@ type Options struct {
 	// Mapping says where events carry their envelope; it is used for what is
 	// written, for summaries and for filters.
 	Mapping event.Mapping
+	// Remember bounds the bytes of memory for commits that were read a moment ago, for
+	// who looks at the same logs again and again; 0: none. What is read is no older for
+	// it, as commits never change: the end of a log is looked for on the store each
+	// time. Only what somebody removes there by hand may be seen for another minute, so
+	// it is not for maintenance.
+	Remember int64
 }
 
 // Archive is all streams kept on one object store. It is safe for concurrent use.
@@ -56,6 +63,7 @@ type Archive struct {
 
 	parquets, jsonls sync.Pool // writers to Reset
 	memory           parquet.Memory
+	remembered       *recent.Cache[remembered]
 
 	mu     sync.Mutex
 	marked bool // the marker is known to be there
@@ -95,6 +103,9 @@ func Open(ctx context.Context, store objectstore.Store, opts Options) (*Archive,
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
 	a := &Archive{store: store, opts: opts, mapping: mapping, snapshotEvery: snapshotEvery}
+	if opts.Remember > 0 {
+		a.remembered = recent.New[remembered](opts.Remember)
+	}
 	err = a.checkMarker(ctx)
 	switch {
 	case err == nil:

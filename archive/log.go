@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/objectstore"
@@ -184,11 +185,16 @@ func (l *Log) number() uint64 {
 func (l *Log) dir() string { return incarnationDir(l.stream, l.incarnation) }
 
 // lastCommit finds the end of a log without listing it: the newest snapshot,
-// and from there one commit after the other. It returns nil for an empty log.
+// and from there one commit after the other; or from where it was found to be a moment
+// ago. It returns nil for an empty log.
 func (a *Archive) lastCommit(ctx context.Context, dir string) (*Commit, error) {
-	last, err := a.newestSnapshot(ctx, dir, 0)
-	if err != nil {
-		return nil, err
+	last, since := a.recall(dir)
+	if last == nil {
+		var err error
+		since = time.Now()
+		if last, err = a.newestSnapshot(ctx, dir, 0); err != nil {
+			return nil, err
+		}
 	}
 	number := uint64(0)
 	if last != nil {
@@ -201,6 +207,9 @@ func (a *Archive) lastCommit(ctx context.Context, dir string) (*Commit, error) {
 		c.Adds, c.Removes = nil, nil
 		last = c
 	}
+	if last != nil {
+		a.remember(dir, last, strippedSize, since)
+	}
 	return last, nil
 }
 
@@ -211,9 +220,18 @@ const maxWindow = 16
 func (a *Archive) commits(ctx context.Context, dir string, after, upTo uint64) iter.Seq2[*Commit, error] {
 	return func(yield func(*Commit, error) bool) {
 		for next, window := after+1, 1; upTo == 0 || next <= upTo; window = min(2*window, maxWindow) {
+			for ; upTo == 0 || next <= upTo; next++ {
+				c, _ := a.recall(dir + commitKey(next))
+				if c == nil {
+					break
+				}
+				if !yield(c, nil) {
+					return
+				}
+			}
 			size := window
 			if upTo != 0 {
-				size = int(min(uint64(maxWindow), upTo-next+1))
+				size = int(min(uint64(maxWindow), upTo+1-next))
 			}
 			for _, r := range a.fetchCommits(ctx, dir, next, size) {
 				if errors.Is(r.err, objectstore.ErrNotFound) && upTo == 0 {
@@ -274,6 +292,7 @@ func (a *Archive) commit(ctx context.Context, dir string, number uint64) (*Commi
 	if c.Number != number {
 		return nil, fmt.Errorf("%w: commit %s says it is number %d", ErrDamaged, key, c.Number)
 	}
+	a.remember(key, c, decodedSize*int64(len(body)), time.Now())
 	return c, nil
 }
 

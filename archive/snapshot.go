@@ -10,6 +10,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -45,9 +46,13 @@ func (a *Archive) newestSnapshot(ctx context.Context, dir string, upTo uint64) (
 		if upTo != 0 && n > upTo {
 			continue
 		}
+		if last, _ := a.recall(dir + snapshotKey(n)); last != nil {
+			return last, nil
+		}
 		header, err := a.snapshotHeader(ctx, dir, n)
 		switch {
 		case err == nil:
+			a.remember(dir+snapshotKey(n), header.Last, strippedSize, time.Now())
 			return header.Last, nil
 		case errors.Is(err, ErrDamaged), errors.Is(err, objectstore.ErrNotFound):
 			// Everything in it is in the commits and in older snapshots as well.

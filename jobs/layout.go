@@ -47,6 +47,7 @@ type entry struct {
 	id, key string
 	kind    string
 	state   State
+	etag    string // of the listing, which may have none
 }
 
 // parseEnded reads the key of an ended job; ok is false for what is none.

@@ -23,8 +23,9 @@ const (
 
 // List gives the jobs that q selects, newest first. Documents of ended jobs are
 // read as they are given, a few ahead, and those that States, Kinds and the
-// time rule out are not read at all. It is no snapshot, but a job that is there
-// all the time is given once.
+// time rule out are not read at all, nor those that have not changed, by the ETags of
+// the listing, since they were read for another list a while ago. It is no snapshot,
+// but a job that is there all the time is given once.
 //
 // A job whose document cannot be used is given with nothing but its ID and
 // Damaged set, if q selects by nothing but time.
@@ -78,7 +79,7 @@ func (s *Store) readAll(ctx context.Context, entries []entry) ([]*Job, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, e := range entries {
 		g.Go(func() error {
-			j, err := s.orNotFound(s.read(ctx, e.id, e.key))
+			j, err := s.orNotFound(s.readListed(ctx, e))
 			if errors.Is(err, ErrNotFound) {
 				j, err = s.get(ctx, e.id) // moved to the ended ones meanwhile
 			}
@@ -93,6 +94,31 @@ func (s *Store) readAll(ctx context.Context, entries []entry) ([]*Job, error) {
 		})
 	}
 	return found, g.Wait()
+}
+
+// readListed reads a document unless it was read before, as it is by the listing.
+func (s *Store) readListed(ctx context.Context, e entry) (*Job, error) {
+	if j, ok := s.listed.Get(e.key); ok && e.etag != "" && bare(j.ETag) == bare(e.etag) {
+		return j.clone(), nil
+	}
+	j, err := s.read(ctx, e.id, e.key)
+	if err == nil && j.ETag != "" {
+		s.listed.Put(e.key, j.clone(), j.size())
+	}
+	return j, err
+}
+
+// bare is an ETag without the quotes that not every service gives in listings.
+func bare(etag string) string { return strings.Trim(etag, `"`) }
+
+// size is about how many bytes of memory a job takes.
+func (j *Job) size() int64 {
+	const fixed, ofStream, ofEntry = 2 << 10, 256, 128
+	n := fixed + len(j.Spec) + len(j.Checkpoint) + ofStream*len(j.Progress.Streams)
+	for i := range j.Log {
+		n += ofEntry + len(j.Log[i].Message)
+	}
+	return int64(n)
 }
 
 // entries gives what is selected as far as keys tell, newest first: the active
@@ -137,7 +163,7 @@ func (s *Store) activeEntries(ctx context.Context, q *Query) ([]entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e := (entry{id: activeID(info.Key), key: info.Key}); e.id != "" && q.wants(e) {
+		if e := (entry{id: activeID(info.Key), key: info.Key, etag: info.ETag}); e.id != "" && q.wants(e) {
 			found = append(found, e)
 		}
 	}
@@ -210,6 +236,7 @@ func (s *Store) endedEntriesOf(ctx context.Context, month string, q *Query) (pag
 			return nil, false, err
 		}
 		if e, ok := parseEnded(info.Key); ok && q.wants(e) {
+			e.etag = info.ETag
 			page = append(page, e)
 		}
 		if len(page) >= 2*endedPage {

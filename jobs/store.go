@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/reservoirhq/reservoir/internal/recent"
 	"github.com/reservoirhq/reservoir/objectstore"
 )
 
@@ -29,7 +30,11 @@ type StoreOptions struct {
 type Store struct {
 	objects objectstore.Store
 	opts    StoreOptions
+	listed  *recent.Cache[*Job] // by key; nobody changes them
 }
+
+// maxListed bounds the bytes of memory for documents that were read for lists.
+const maxListed = 8 << 20
 
 // NewStore returns the Store of the jobs below the root of objects.
 func NewStore(objects objectstore.Store, opts StoreOptions) *Store {
@@ -39,7 +44,7 @@ func NewStore(objects objectstore.Store, opts StoreOptions) *Store {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{objects, opts}
+	return &Store{objects, opts, recent.New[*Job](maxListed)}
 }
 
 // Get returns a job, active or ended. The error wraps ErrNotFound when there is

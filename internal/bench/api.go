@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,8 +26,10 @@ import (
 var apiStreams = [...]string{"shop:orders", "shop:payments", "shop:shipments", "shop:returns"}
 
 const (
-	apiRate   = 500 // events that are published a second, of all streams
-	apiPaused = 20  // jobs that wait, beside those that run
+	apiRate    = 500    // events that are published a second, of all streams
+	apiReplay  = 1000   // events that are replayed a second
+	apiRebuild = 10_000 // events that a rebuild loads a second
+	apiPaused  = 20     // jobs that wait, beside those that run
 )
 
 const apiDefinition = `
@@ -51,7 +54,10 @@ type apiBench struct {
 	said   *bytes.Buffer
 	admin  string   // a token
 	tokens []string // one for each client
-	ids    []string // of jobs
+
+	replay  string                 // the job that replays all the while
+	rebuild atomic.Pointer[string] // the job that rebuilds now
+	paused  []string               // jobs
 }
 
 // benchAPI asks a server that archives, rebuilds and replays meanwhile.
@@ -75,7 +81,7 @@ func benchAPI(ctx context.Context, opts options) error {
 		if err := b.order(ctx); err != nil {
 			return err
 		}
-		return b.measure(ctx)
+		return b.measureBeside(ctx)
 	})
 }
 
@@ -96,6 +102,9 @@ func (b *apiBench) prepare(ctx context.Context, clickhouse string) error {
 	b.env = []string{
 		"RESERVOIR_CLICKHOUSE_URL=" + clickhouse, "RESERVOIR_PROJECTIONS_DIR=" + definitions, "RESERVOIR_SERVER_LISTEN=" + address,
 		"RESERVOIR_ARCHIVE_ROLL_AGE=5s", "RESERVOIR_STREAMS_INCLUDE=shop:*",
+	}
+	if b.opts.every == 0 { // no client shall be refused for asking too much
+		b.env = append(b.env, "RESERVOIR_SERVER_RATE=100000", "RESERVOIR_SERVER_BURST=100000")
 	}
 	const batch = 1000
 	for done := 0; done < b.opts.events; done += batch {
@@ -135,7 +144,7 @@ func (b *apiBench) serve(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := b.call(ctx, http.MethodGet, "/readyz", b.admin, ""); err == nil {
+		if _, err := b.call(ctx, http.DefaultClient, http.MethodGet, "/readyz", b.admin, ""); err == nil {
 			return nil
 		}
 		select {
@@ -157,7 +166,7 @@ func (b *apiBench) stop() error {
 }
 
 // call sends a request; the answer must be a success.
-func (b *apiBench) call(ctx context.Context, method, path, token, body string) ([]byte, error) {
+func (b *apiBench) call(ctx context.Context, client *http.Client, method, path, token, body string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, b.url+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -166,7 +175,7 @@ func (b *apiBench) call(ctx context.Context, method, path, token, body string) (
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -180,42 +189,42 @@ func (b *apiBench) call(ctx context.Context, method, path, token, body string) (
 	return text, nil
 }
 
-// order makes a token for each client, and the jobs: a rebuild and a replay that run all
-// the while, and some that wait.
-func (b *apiBench) order(ctx context.Context) error {
+// ask sends a request as the admin, and decodes its answer.
+func (b *apiBench) ask(ctx context.Context, method, path, body string, answer any) error {
+	text, err := b.call(ctx, http.DefaultClient, method, path, b.admin, body)
+	if err == nil {
+		err = json.Unmarshal(text, answer)
+	}
+	return err
+}
+
+// create creates a job.
+func (b *apiBench) create(ctx context.Context, path, body string) (id string, err error) {
+	var job struct{ ID string }
+	err = b.ask(ctx, http.MethodPost, path, body, &job)
+	return job.ID, err
+}
+
+// order makes a token for each client, the replay, and jobs that wait.
+func (b *apiBench) order(ctx context.Context) (err error) {
 	for i := range apiClients {
 		var made struct{ Text string }
-		text, err := b.call(ctx, http.MethodPost, "/v1/tokens", b.admin, fmt.Sprintf(`{"name":"client %d","role":"viewer"}`, i))
-		if err == nil {
-			err = json.Unmarshal(text, &made)
-		}
-		if err != nil {
+		if err := b.ask(ctx, http.MethodPost, "/v1/tokens", fmt.Sprintf(`{"name":"client %d","role":"viewer"}`, i), &made); err != nil {
 			return err
 		}
 		b.tokens = append(b.tokens, made.Text)
 	}
-	rate := b.opts.events / (2 * (b.opts.seconds + 30)) // it shall not end before
-	bodies := []string{
-		fmt.Sprintf(`{"spec":{"projection":"orders","rate":%d}}`, rate),
-		fmt.Sprintf(`{"spec":{"streams":["shop:orders"],"pace":{"rate":%d},"sink":{"type":"redis","options":{"stream":"copy"}}}}`, max(rate/len(apiStreams), 1)),
+	// It follows its stream, so that it does not end.
+	replay := fmt.Sprintf(`{"spec":{"streams":["shop:orders"],"follow":true,"pace":{"rate":%d},"sink":{"type":"redis","options":{"stream":"copy"}}}}`, apiReplay)
+	if b.replay, err = b.create(ctx, "/v1/replays", replay); err != nil {
+		return err
 	}
 	for i := range apiPaused {
-		bodies = append(bodies, fmt.Sprintf(`{"paused":true,"spec":{"streams":["shop:orders"],"limit":%d,"sink":{"type":"redis","options":{"stream":"copy"}}}}`, i+1))
-	}
-	for i, body := range bodies {
-		path := "/v1/replays"
-		if i == 0 {
-			path = "/v1/rebuilds"
-		}
-		var job struct{ ID string }
-		text, err := b.call(ctx, http.MethodPost, path, b.admin, body)
-		if err == nil {
-			err = json.Unmarshal(text, &job)
-		}
+		id, err := b.create(ctx, "/v1/replays", fmt.Sprintf(`{"paused":true,"spec":{"streams":["shop:orders"],"limit":%d,"sink":{"type":"redis","options":{"stream":"copy"}}}}`, i+1))
 		if err != nil {
 			return err
 		}
-		b.ids = append(b.ids, job.ID)
+		b.paused = append(b.paused, id)
 	}
 	return nil
 }

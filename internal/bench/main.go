@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -39,8 +40,9 @@ type options struct {
 	quiet  int
 	// seconds is how long clients ask an API.
 	seconds int
-	only    string // parts of rebuild
-	dir     string // that archives are kept in
+	every   time.Duration // between the requests of a client of an API; 0: none
+	only    string        // parts of rebuild
+	dir     string        // that archives are kept in
 	out     io.Writer
 
 	profiles string // the directory for profiles of rebuild's workers
@@ -54,6 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&opts.rounds, "rounds", 3, "how often everything is measured, in turns; medians are shown")
 	flags.IntVar(&opts.quiet, "quiet", 10_000, "quiet streams, for scale")
 	flags.IntVar(&opts.seconds, "seconds", 60, "of api: how long clients ask")
+	flags.DurationVar(&opts.every, "every", 100*time.Millisecond, "of api: how often each client asks; 0: as soon as it has its answer")
 	flags.StringVar(&opts.only, "only", "", "of rebuild: some of push, compare (what push has loaded), send, map, fold and scope, with commas between; default all")
 	flags.StringVar(&opts.dir, "dir", "", "of rebuild: a directory that keeps the archives for the next run; default a temporary one")
 	flags.StringVar(&opts.profiles, "profiles", "", "of rebuild: a directory for profiles of the workers' CPU; default none are written")
