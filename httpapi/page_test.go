@@ -112,6 +112,11 @@ func TestPageBesideTheAPI(t *testing.T) {
 	if a := w.browser("GET", "/audit", w.session(operator), ""); a.StatusCode != http.StatusForbidden || !strings.Contains(string(a.body), "role admin") {
 		t.Errorf("the audit trail: %d: %s", a.StatusCode, a.body)
 	}
+	for path, want := range map[string]string{"/": "text/html; charset=utf-8", "/jobs/" + made.ID + "/live?state=pending": "text/event-stream"} {
+		if a := w.browser("HEAD", path, w.session(viewer), ""); a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != want || len(a.body) > 0 {
+			t.Errorf("HEAD %s: %d %s: %s", path, a.StatusCode, a.Header.Get("Content-Type"), a.body)
+		}
+	}
 	for path, want := range map[string]int{"/v1/nothing": 404, "/v1": 404, "/healthz": 200, "/nothing": 404, "/static/app.js": 200} {
 		a := w.browser("GET", path, w.session(viewer), "")
 		isProblem := a.Header.Get("Content-Type") == "application/problem+json"

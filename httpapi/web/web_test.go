@@ -11,6 +11,7 @@ import (
 	"github.com/reservoirhq/reservoir/httpapi/audit"
 	"github.com/reservoirhq/reservoir/internal/shop"
 	"github.com/reservoirhq/reservoir/jobs"
+	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/rebuild"
 	"github.com/reservoirhq/reservoir/replay"
 )
@@ -304,6 +305,24 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// waits has the worker that feeds orders wait, and looks whether that is shown.
+func (w *world) waits() {
+	w.t.Helper()
+	hold, err := w.opts.Rebuilds.Documents().Acquire(w.t.Context(), "orders", projection.Claim{Worker: "test", Kind: projection.Projector, TTL: time.Minute})
+	w.must(err)
+	w.must(hold.Wait(w.t.Context(), "no space for "+hostile))
+	w.page("ada", "/projections/orders", "The table is not fed", "no space for &lt;script&gt;")
+	w.page("ada", "/projections", "held up")
+	if body := w.page("acme", "/projections/orders", "The table is not fed"); strings.Contains(body, "no space") {
+		w.t.Error("the reason may name what another tenant has")
+	}
+	w.must(hold.Wait(w.t.Context(), ""))
+	w.must(hold.Release(w.t.Context()))
+	if body := w.page("ada", "/projections/orders"); strings.Contains(body, "The table is not fed") {
+		w.t.Error("it does not wait")
+	}
+}
+
 func TestRebuild(t *testing.T) {
 	text := func(s string) string { return s }
 	w := newWorld(t, withClickHouse(func(s string) string { return text(s) }))
@@ -320,10 +339,19 @@ func TestRebuild(t *testing.T) {
 	if a.status != http.StatusSeeOther {
 		t.Fatal(a.status, excerpt(a.body))
 	}
+	if body := w.page("acme", "/rebuilds/new?projection=orders", "It waits for a person"); strings.Contains(body, `class="big"`) {
+		t.Error("the estimate counts events of other tenants")
+	}
+	text = func(string) string { return "" } // the repeat of a request whose answer was lost
+	if again := w.as("ada", "/rebuilds", form); again.status != http.StatusSeeOther || again.location != a.location {
+		t.Error(again.status, again.location, excerpt(again.body))
+	}
+	text = func(s string) string { return s }
 	if job := w.run(strings.TrimPrefix(a.location, "/jobs/")); job.State != jobs.Succeeded {
 		t.Fatal(job.State, job.LastError)
 	}
 	w.page("ada", "/projections/orders", "Generation", "History")
+	w.waits()
 	text = func(s string) string { return strings.Replace(s, "type AS state", "lower(type) AS state", 1) }
 	if a := w.as("ada", "/rebuilds", url.Values{"projection": {"orders"}, "key": {"k2"}, "approval": {"automatic"}, "reviewed": {"yes"}}); !strings.Contains(a.body, "Nobody is asked") {
 		t.Error("an automatic swap is not confirmed by name")
