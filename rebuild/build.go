@@ -62,8 +62,7 @@ func (e *engine) Cancel(ctx context.Context, h *jobs.Handle) error {
 // undo takes back what a hand-over that was cut short has made live, and drops it.
 // While this one has the hold nobody else can make it live; what was live is kept.
 func (b *build) undo(ctx context.Context, hold *projection.Hold) error {
-	doc := hold.Document()
-	if doc.Live.Generation == b.cp.Generation || doc.Kept(b.cp.Generation) != nil {
+	if b.wasLive(hold.Document()) {
 		return nil // it was live before it could be cancelled
 	}
 	since := time.Now()

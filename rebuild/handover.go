@@ -269,7 +269,7 @@ func (b *build) handOver(ctx context.Context) error {
 	switch doc, err := b.svc.documents.Get(ctx, b.name()); {
 	case err != nil:
 		return err //nolint:wrapcheck // it names the projection
-	case doc.Live.Generation == b.cp.Generation:
+	case b.wasLive(doc):
 		b.cp.Swapped = true
 		return b.save(ctx)
 	}
@@ -284,6 +284,12 @@ func (b *build) handOver(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(b.handOverTo(ctx, f), f.close())
+}
+
+// wasLive says whether the swap is over: somebody may have rolled back since, and that is
+// not to be undone.
+func (b *build) wasLive(doc *projection.Document) bool {
+	return doc.Live.Generation == b.cp.Generation || doc.Kept(b.cp.Generation) != nil
 }
 
 // asVerified says whether the shadow is still what was verified: the approval may have
@@ -342,7 +348,7 @@ func (b *build) handOverTo(ctx context.Context, f *feeder) error {
 func (b *build) swap(ctx context.Context, hold *seized, f *feeder, within time.Duration) error {
 	doc := hold.Document()
 	switch {
-	case doc.Live.Generation == b.cp.Generation: // it was swapped, and the answer was lost
+	case b.wasLive(doc): // it was swapped, and the answer was lost
 		b.cp.Swapped = true
 		return b.save(ctx)
 	case doc.Live.Generation != b.cp.Base:

@@ -103,3 +103,28 @@ func TestSwapOfPausedJobIsTakenBack(t *testing.T) {
 	}
 	k.caughtUp(k.reference("lines"))
 }
+
+// A rollback after a swap whose worker died before it noted that is not undone by the one
+// that goes on.
+func TestSwapIsNotRepeatedAfterRollback(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	k.must(k.publish(t.Context(), "shop:orders", 50))
+	k.archiveAll(100)
+	k.build(rebuild.Spec{Projection: "items"})
+	job := k.create(rebuild.Spec{Projection: "items"})
+	dying := faulty.New(k.store, func(s faulty.Step) faulty.Fault {
+		return faulty.Fault{Crash: s.Op == faulty.Put && strings.HasPrefix(s.Key, "jobs/") && k.live("items") == 2}
+	})
+	for !dying.Crashed() { // a busy machine may lose its lease before
+		if job, err := k.try(t.Context(), dying, job.ID, 2*time.Second); err == nil {
+			t.Fatalf("the rebuild is %s", job.State)
+		}
+	}
+	_, err := k.svc.Rollback(t.Context(), "items", "ann")
+	k.must(err)
+	k.run(job.ID)
+	if live := k.live("items"); live != 1 {
+		t.Errorf("generation %d is live after a rollback", live)
+	}
+}

@@ -193,7 +193,9 @@ func (s *Service) dropGeneration(ctx context.Context, tables []chstore.Info, gen
 		if uint64(t.Mark.Generation) != generation || isLive(t.Table) { //nolint:gosec // from 1
 			continue
 		}
-		if err := s.opts.ClickHouse.DropTable(ctx, t.Table); err != nil {
+		// By its mark: somebody may exchange it just now, and then its name is another's.
+		live, _, _ := strings.Cut(t.Table.Name, "__")
+		if err := s.opts.ClickHouse.Discard(ctx, chstore.Table{Database: t.Table.Database, Name: live}, t.Mark); err != nil {
 			return err //nolint:wrapcheck // it says what
 		}
 	}
