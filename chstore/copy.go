@@ -51,9 +51,11 @@ func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string,
 // CopyExcept copies the rows of a table that do not meet a condition into another one,
 // whose definition may differ, as one chunk. Rows of a table that keeps or replaces
 // rows get that chunk's number; those of one that adds rows up keep their count. The
-// rows are counted in both, so nobody may write to from meanwhile. On ErrUnproved, and
-// any other error, Clean the chunk (or make the table again) and copy again.
-func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string, except string, chunk uint64, progress func(Progress)) (rows uint64, err error) {
+// rows are counted in both, so nobody may write to from meanwhile, and rows of it must not
+// expire (see Quiet). With expires rows leave to by themselves: then there may be fewer of
+// them. On ErrUnproved, and any other error, Clean the chunk (or make the table again) and
+// copy again.
+func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string, except string, chunk uint64, expires bool) (rows uint64, err error) {
 	target, err := s.Inspect(ctx, to)
 	if err != nil {
 		return 0, err
@@ -73,7 +75,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 		return 0, err
 	}
 	if err := s.exec(ctx, &statement{
-		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: anew(), progress: progress,
+		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: anew(),
 		text: "INSERT INTO " + to.String() + " (" + list + ", " + Identifier(target.Kind.Lineage()) + ") SELECT " + list + ", " + lineage + rest,
 	}); err != nil {
 		return 0, err
@@ -82,7 +84,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 	if err := s.scan(ctx, &statement{what: "prove", doing: "count what was carried over", text: proof, settings: s.latest()}, &there); err != nil {
 		return 0, err
 	}
-	if there != rows && target.Kind != Replacing {
+	if there != rows && target.Kind != Replacing && !(expires && there < rows) {
 		return there, fmt.Errorf("carry over %s into %s: %w: %d of %d", from.Name, to.Name, ErrUnproved, there, rows)
 	}
 	return rows, nil

@@ -3,6 +3,7 @@ package chstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,70 +34,190 @@ func (s *Store) Alike(ctx context.Context, one, other Table) (bool, error) {
 	return policies == 1, err
 }
 
-// LinkExcept makes a table another one that is Alike, but for the rows that meet a
-// condition: all parts are linked, and then these rows deleted, whole partitions of them
-// at once. What the table had before is gone. Nobody may write to either meanwhile.
-// It returns how many rows are left, as they read: where rows are added up, how many
-// rows they are made of; and they are proved to be those of from. After an error it
-// may be called again.
-func (s *Store) LinkExcept(ctx context.Context, from, to Table, except string) (rows uint64, err error) {
-	info, err := s.Inspect(ctx, to)
+// Quiet returns the spec of a table in which no parts are merged, not even to drop rows
+// that expire: parts that are linked into it stay what they are, and nothing of them waits
+// for a merge.
+func (t TableSpec) Quiet() TableSpec {
+	quiet := maps.Clone(t.Settings)
+	if quiet == nil {
+		quiet = map[string]string{}
+	}
+	quiet["max_bytes_to_merge_at_max_space_in_pool"] = "1"
+	quiet["max_bytes_to_merge_at_min_space_in_pool"] = "1"
+	quiet["max_number_of_merges_with_ttl_in_pool"] = "0"
+	t.Settings = quiet
+	return t
+}
+
+// Links says what LinkExcept is to do.
+type Links struct {
+	// From is linked into To, by way of Via. All are Alike, and nobody else may write to
+	// any of them meanwhile. From and Via should be Quiet: merges make all of this slow.
+	From, Via, To Table
+	// Except is a condition in SQL: rows that meet it are left out.
+	Except string
+	// ByKey says that of the rows of one key either all meet Except or none does, as where
+	// it looks at columns of the key only.
+	ByKey bool
+	// Expires says that rows leave To by themselves: then there may be fewer.
+	Expires bool
+}
+
+// LinkExcept makes To the table From, but for the rows that meet a condition: all parts
+// are linked into Via, where these rows are deleted, whole partitions of them at once, and
+// what is left is linked into To. What both had before is gone.
+//
+// It returns how many rows are left; where rows are added up, how many rows they are made
+// of. They are proved to be those of From. After an error it may be called again.
+func (s *Store) LinkExcept(ctx context.Context, l Links) (rows uint64, err error) {
+	to, err := s.Inspect(ctx, l.To)
 	if err != nil {
 		return 0, err
 	}
-	if err := s.Clone(ctx, from, to); err != nil {
+	if err := s.Clone(ctx, l.From, l.Via); err != nil {
 		return 0, err
 	}
-	if err := s.deletePartly(ctx, to, except); err != nil {
-		return 0, err
-	}
-	want, sum, err := s.proofOfRest(ctx, info, from, "NOT "+truth(except))
+	asFrom, err := s.sameParts(ctx, l.From, l.Via)
 	if err != nil {
 		return 0, err
 	}
-	there, thereSum, err := s.proofOfRest(ctx, info, to, "")
-	if err == nil && (there != want || thereSum != sum) {
-		err = fmt.Errorf("link %s into %s: %w: %d rows, and of the others there are %d", from.Name, to.Name, ErrUnproved, there, want)
+	within, err := s.deletePartly(ctx, &l)
+	if err != nil {
+		return 0, err
 	}
-	return there, err
+	if err := s.Clone(ctx, l.Via, l.To); err != nil {
+		return 0, err
+	}
+	asVia, err := s.sameParts(ctx, l.Via, l.To)
+	if err != nil {
+		return 0, err
+	}
+	if asFrom && asVia && (l.ByKey || to.Kind != Replacing) {
+		return s.proveLinks(ctx, &l, to.Kind, within)
+	}
+	return s.proveRest(ctx, &l, to)
+}
+
+// sameParts says whether two tables are made of the same parts, by the hashes of their
+// files. Of the same rows they may be all the same: parts are merged.
+func (s *Store) sameParts(ctx context.Context, one, other Table) (bool, error) {
+	in := func(t Table) string {
+		if t.Database == "" {
+			t.Database = s.server.Database
+		}
+		return "(" + Literal(t.Database) + ", " + Literal(t.Name) + ")"
+	}
+	var differ uint64
+	err := s.scan(ctx, &statement{
+		what: "parts", doing: "compare the parts of " + one.Name + " and " + other.Name,
+		text: "SELECT count() FROM (SELECT partition_id, rows, hash_of_all_files FROM system.parts WHERE active AND (database, table) IN (" + in(one) + ", " + in(other) + ")" +
+			" GROUP BY ALL HAVING countIf((database, table) = " + in(one) + ") != countIf((database, table) = " + in(other) + "))",
+	}, &differ)
+	return differ == 0, err
 }
 
 // truth is a condition that is never NULL.
 func truth(condition string) string { return "ifNull(toBool((" + condition + "\n)), false)" }
 
-// deletePartly deletes the rows that meet a condition, and partitions that have no
-// others as a whole.
-func (s *Store) deletePartly(ctx context.Context, table Table, condition string) error {
-	var whole []string
-	partly := false
+// deletePartly deletes from Via what is not to be carried over, and partitions that have
+// nothing else as a whole. It returns how many rows of From that are, which are looked up by
+// its key where that can be.
+func (s *Store) deletePartly(ctx context.Context, l *Links) (within uint64, err error) {
+	met := map[string]uint64{}
 	if err := s.query(ctx, &statement{
-		what: "partitions", doing: "look for the rows to delete in " + table.Name,
-		text: "SELECT _partition_id, countIf(NOT " + truth(condition) + ") FROM " + table.String() +
-			" GROUP BY _partition_id HAVING countIf(" + truth(condition) + ") > 0",
+		what: "partitions", doing: "look for the rows to delete in " + l.From.Name, settings: s.latest(),
+		text: "SELECT _partition_id, count() FROM " + l.From.String() + " WHERE (" + l.Except + "\n) GROUP BY _partition_id",
 	}, func(rows driver.Rows) error {
 		var id string
-		var others uint64
-		if err := rows.Scan(&id, &others); err != nil {
+		var n uint64
+		if err := rows.Scan(&id, &n); err != nil {
 			return err
 		}
-		if others == 0 {
-			whole = append(whole, id)
-		} else {
+		met[id], within = n, within+n
+		return nil
+	}); err != nil || within == 0 {
+		return 0, err
+	}
+	all, err := s.partitionRows(ctx, l.Via)
+	if err != nil {
+		return 0, err
+	}
+	partly := false
+	for id, n := range met {
+		if n != all[id] {
 			partly = true
+			continue
 		}
-		return nil
-	}); err != nil {
-		return err
+		if err := s.dropPartition(ctx, l.Via, id); err != nil {
+			return 0, err
+		}
 	}
-	for _, id := range whole {
-		if err := s.dropPartition(ctx, table, id); err != nil {
+	if partly {
+		err = s.DeleteWhere(ctx, l.Via, l.Except)
+	}
+	return within, err
+}
+
+// partitionRows returns how many rows the parts of each partition have, with those that
+// are deleted.
+func (s *Store) partitionRows(ctx context.Context, table Table) (map[string]uint64, error) {
+	if table.Database == "" {
+		table.Database = s.server.Database
+	}
+	all := map[string]uint64{}
+	err := s.query(ctx, &statement{
+		what: "partitions", doing: "count the rows of the partitions of " + table.Name,
+		text: "SELECT partition_id, sum(rows) FROM system.parts WHERE active AND database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + " GROUP BY partition_id",
+	}, func(rows driver.Rows) error {
+		var id string
+		var n uint64
+		if err := rows.Scan(&id, &n); err != nil {
 			return err
 		}
-	}
-	if !partly {
+		all[id] = n
 		return nil
+	})
+	return all, err
+}
+
+// proveLinks proves that To has all rows of From but so many, where it has no parts but
+// those of that one, from which rows are deleted: if none is left that meets the condition,
+// and no other is missing, the others are as they were, byte for byte.
+func (s *Store) proveLinks(ctx context.Context, l *Links, kind Kind, within uint64) (rows uint64, err error) {
+	all, err := s.Rows(ctx, l.From)
+	if err != nil {
+		return 0, err
 	}
-	return s.DeleteWhere(ctx, table, condition)
+	there, err := s.Rows(ctx, l.To)
+	if err != nil {
+		return 0, err
+	}
+	left, err := s.CountWhere(ctx, l.To, l.Except)
+	if err != nil {
+		return 0, err
+	}
+	want := all - within
+	if left != 0 || there != want && !(l.Expires && there < want) {
+		return there, fmt.Errorf("link %s into %s: %w: %d rows, of which %d are not to be there, and of the others there are %d", l.From.Name, l.To.Name, ErrUnproved, there, left, want)
+	}
+	if kind == Adding {
+		return s.Added(ctx, l.To)
+	}
+	return there, nil
+}
+
+// proveRest is proveLinks for tables of any parts. Of rows that replace each other it
+// looks at those that are read: it finds keys of which some rows only were deleted, too.
+func (s *Store) proveRest(ctx context.Context, l *Links, to Info) (rows uint64, err error) {
+	want, sum, err := s.proofOfRest(ctx, to, l.From, "NOT "+truth(l.Except))
+	if err != nil {
+		return 0, err
+	}
+	there, thereSum, err := s.proofOfRest(ctx, to, l.To, "")
+	if err != nil || l.Expires && there < want || there == want && thereSum == sum {
+		return there, err
+	}
+	return there, fmt.Errorf("link %s into %s: %w: %d rows, and of the others there are %d", l.From.Name, l.To.Name, ErrUnproved, there, want)
 }
 
 // proofOfRest gives how many rows of a table meet a condition, or how many rows they

@@ -78,19 +78,19 @@ func TestLinkExcept(t *testing.T) {
 			if _, err := store.LoadBlock(ctx, block(t, sample(300)), "", load); err != nil { // more parts
 				t.Fatal(err)
 			}
-			to := made(t, store, "to_"+name, spec, 30)
+			to, via := made(t, store, "to_"+name, spec, 30), made(t, store, "via_"+name, spec.Quiet(), 20)
 			if alike, err := store.Alike(ctx, l.from, to); err != nil || !alike {
 				t.Fatalf("%s: alike is %v, %v", name, alike, err)
 			}
 			others := "tenant != 'acme'"
 			for range 2 {
-				if _, err := store.LinkExcept(ctx, l.from, to, "tenant = 'acme'"); err != nil {
+				if _, err := store.LinkExcept(ctx, chstore.Links{From: l.from, Via: via, To: to, Except: "tenant = 'acme'", ByKey: true}); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
 				l.same(name+", linked", to, others)
 			}
 			again := made(t, store, "again_"+name, spec, 0)
-			if _, err := store.LinkExcept(ctx, to, again, "id = 'o1'"); err != nil {
+			if _, err := store.LinkExcept(ctx, chstore.Links{From: to, Via: via, To: again, Except: "id = 'o1'"}); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			l.same(name+", linked from what was linked", again, others+" AND id != 'o1'")
@@ -141,7 +141,7 @@ func TestLinkExceptIsProved(t *testing.T) {
 	ctx := t.Context()
 	from := made(t, store, "f", spec("MergeTree"), 90)
 	to := made(t, store, "t", spec("MergeTree"), 0)
-	rows, err := store.LinkExcept(ctx, from, to, "tenant = 'acme'")
+	rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: made(t, store, "via", spec("MergeTree").Quiet(), 0), To: to, Except: "tenant = 'acme'"})
 	if err != nil || rows != 60 {
 		t.Fatalf("%d rows, %v", rows, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
@@ -96,35 +97,51 @@ func (b *build) asCarried(ctx context.Context) error {
 	return err //nolint:wrapcheck // it says what
 }
 
+// cut is the table in which what is carried over loses the rows of the scope.
+func (b *build) cut() chstore.Table { return b.db.Table(b.shadow().Name + "__cut") }
+
 // carryRest puts what is outside of the scope into the shadow, which has nothing else
-// yet. Where the definition has not changed the table, parts are linked, and the rows of
-// the scope are deleted there: other rows stay byte for byte as they are, and none is
-// written. Else they are copied.
+// yet. Where the definition has not changed the table, parts are linked without the rows
+// of the scope: other rows stay byte for byte as they are, and none is written. Else they
+// are copied. Rows that expire may leave the shadow at once.
 func (b *build) carryRest(ctx context.Context) (uint64, error) {
-	scope := b.spec.Scope.rows(b.sub.def)
+	scope, expires := b.spec.Scope.rows(b.sub.def), b.sub.spec.TTL != ""
 	alike, err := b.db.Alike(ctx, b.frozen(), b.shadow())
 	if err != nil {
 		return 0, err //nolint:wrapcheck // it says what
 	}
 	if alike {
-		rows, err := b.db.LinkExcept(ctx, b.frozen(), b.shadow(), scope)
+		mark := b.mark()
+		mark.Role = "cut"
+		if err := b.db.CreateTable(ctx, b.cut(), b.sub.spec.Quiet(), mark); err != nil {
+			return 0, err //nolint:wrapcheck // it says what
+		}
+		rows, err := b.db.LinkExcept(ctx, chstore.Links{From: b.frozen(), Via: b.cut(), To: b.shadow(), Except: scope, ByKey: b.spec.Scope.ofKey(b.sub.def), Expires: expires})
 		if err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
 		b.h.Log("info", fmt.Sprintf("carried %d rows over as they are", rows))
-		return rows, nil
+		return rows, b.db.DropTable(ctx, b.cut()) //nolint:wrapcheck // it says what
 	}
 	if b.sub.kind != chstore.Adding {
 		if err := b.db.Clean(ctx, b.shadow(), b.carried()); err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
 	}
-	rows, err := b.db.CopyExcept(ctx, b.frozen(), b.shadow(), b.sub.spec.Names(), scope, b.carried(), nil)
+	rows, err := b.db.CopyExcept(ctx, b.frozen(), b.shadow(), b.sub.spec.Names(), scope, b.carried(), expires)
 	if err != nil {
 		return 0, err //nolint:wrapcheck // it says what
 	}
 	b.h.Log("info", fmt.Sprintf("carried %d rows over into another table", rows))
 	return rows, nil
+}
+
+// ofKey says whether a scope is told by columns of the table's key: then all rows of a key
+// are within it, or none.
+func (s *Scope) ofKey(d *projection.Definition) bool {
+	key := d.Table.OrderBy
+	return (len(s.Tenants) == 0 || slices.Contains(key, d.Scope.Tenant)) && (len(s.Aggregates) == 0 || slices.Contains(key, d.Scope.Aggregate)) &&
+		(s.From.IsZero() && s.To.IsZero() || slices.Contains(key, d.Scope.Time))
 }
 
 // freeze links the live table's parts into one of its own, with nobody writing, and
@@ -156,7 +173,7 @@ func (b *build) freezeHeld(ctx context.Context, hold *seized) error {
 		return err
 	}
 	mark := chstore.Mark{Projection: b.name(), Generation: b.mark().Generation, Rebuild: b.job.ID, Role: "frozen"}
-	if err := b.db.CreateTable(ctx, b.frozen(), old.Table.Spec(), mark); err != nil {
+	if err := b.db.CreateTable(ctx, b.frozen(), old.Table.Spec().Quiet(), mark); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
 	if err := b.db.Clone(ctx, table, b.frozen()); err != nil {
