@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/reservoirhq/reservoir/httpapi/api"
 	"github.com/reservoirhq/reservoir/httpapi/audit"
@@ -22,10 +21,17 @@ import (
 // Mount answers with page whatever is not the API's. It is called at most once, before
 // the Server answers anything.
 func (s *Server) Mount(page http.Handler) {
-	pages := middleware.GzipWithConfig(middleware.GzipConfig{MinLength: minGzip, Skipper: isEventStream})(func(c echo.Context) error {
+	plain := func(c echo.Context) error {
 		page.ServeHTTP(c.Response(), c.Request())
 		return nil
-	})
+	}
+	zipped := s.zip.middleware(plain)
+	pages := func(c echo.Context) error {
+		if isEventStream(c) {
+			return plain(c)
+		}
+		return zipped(c)
+	}
 	s.echo.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if isAPI(c.Request().URL.Path) {

@@ -32,6 +32,7 @@ type Server struct {
 	hub      *hub
 	shares   shares
 	tails    *slots
+	zip      *compression
 	echo     *echo.Echo
 }
 
@@ -57,7 +58,7 @@ func New(opts Options) (*Server, error) {
 		metrics: newMetrics(opts.Registerer),
 	}
 	s.hub = newHub(opts.Jobs, opts.Poll)
-	s.tails = newSlots(opts.MaxTails)
+	s.tails, s.zip = newSlots(opts.MaxTails), newCompression()
 	s.shares = newShares(&opts)
 	if opts.OIDC != nil {
 		s.provider = newProvider(*opts.OIDC, opts.Clock)
@@ -100,7 +101,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	for id, op := range s.ops {
 		chain := []echo.MiddlewareFunc{name(op)}
 		if !op.sse {
-			chain = append(chain, middleware.GzipWithConfig(middleware.GzipConfig{MinLength: minGzip}))
+			chain = append(chain, s.zip.middleware)
 		}
 		chains[id] = append(chain, s.deadline, s.authorize, s.validate)
 	}
@@ -108,9 +109,6 @@ func (s *Server) routes() (*echo.Echo, error) {
 	api.RegisterHandlersWithOptions(e, strict, api.RegisterHandlersOptions{OperationMiddlewares: chains})
 	return e, nil
 }
-
-// minGzip is the length in bytes from which on an answer is compressed.
-const minGzip = 1024
 
 // addressOf returns what finds the address of a caller.
 func addressOf(proxies []string) (echo.IPExtractor, error) {
