@@ -35,7 +35,7 @@ func (k *kitchen) disturbed(name string) *atomic.Int64 {
 			n.Add(-1)
 			w.Header().Set("X-ClickHouse-Exception-Code", "394")
 			w.WriteHeader(http.StatusInternalServerError)
-			fmt.Fprint(w, "Code: 394. DB::Exception: Query was cancelled. (QUERY_WAS_CANCELLED)") //nolint:errcheck // the client is there
+			fmt.Fprint(w, "Code: 394. DB::Exception: Query was cancelled. (QUERY_WAS_CANCELLED)")
 			return
 		}
 		proxy.ServeHTTP(w, r)

@@ -39,11 +39,12 @@ func TestStaleProjector(t *testing.T) {
 		{Phase: rebuild.PhaseHandOver, Key: "projections/revenue", Nth: 2},
 		{Phase: rebuild.PhaseHandOver, Key: "projections/timeline", Nth: 1, When: later},
 		{Phase: rebuild.PhaseHandOver, Key: "jobs/", Nth: 3, When: later},
+		{Phase: rebuild.PhaseHandOver, Statement: "RENAME TABLE", Nth: 1},
 		{Phase: rebuild.PhaseHandOver, Statement: "EXCHANGE TABLES", Nth: 1},
 		{Phase: rebuild.PhaseHandOver, Statement: "EXCHANGE TABLES", Nth: 1, When: later},
 	}
 	if !*long {
-		deaths = []death{deaths[4], deaths[9]}
+		deaths = []death{deaths[4], deaths[10]}
 	}
 	for _, die := range deaths {
 		k.outlive(t, die)
