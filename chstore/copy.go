@@ -95,11 +95,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 // again. Partitions that only to has are dropped. Lineage comes along: chunks of to are
 // then to be numbered beyond those of from.
 func (s *Store) Clone(ctx context.Context, from, to Table) error {
-	wanted, err := s.partitions(ctx, from)
-	if err != nil {
-		return err
-	}
-	there, err := s.partitions(ctx, to)
+	wanted, there, err := s.partitions(ctx, from, to)
 	if err != nil {
 		return err
 	}
@@ -129,23 +125,35 @@ func (s *Store) dropPartition(ctx context.Context, table Table, id string) error
 	})
 }
 
-func (s *Store) partitions(ctx context.Context, table Table) ([]string, error) {
+// partitions lists those of two tables.
+func (s *Store) partitions(ctx context.Context, one, other Table) (ofOne, ofOther []string, err error) {
+	a, b := s.part(one), s.part(other)
+	err = s.query(ctx, &statement{
+		what: "partitions", doing: "list the partitions of " + one.Name + " and " + other.Name,
+		text: "SELECT partition_id, countIf(" + a + ") > 0, countIf(" + b + ") > 0 FROM system.parts WHERE active AND (" + a + " OR " + b + ") GROUP BY partition_id ORDER BY partition_id",
+	}, func(rows driver.Rows) error {
+		var id string
+		var inOne, inOther uint8
+		if err := rows.Scan(&id, &inOne, &inOther); err != nil {
+			return err
+		}
+		if inOne != 0 {
+			ofOne = append(ofOne, id)
+		}
+		if inOther != 0 {
+			ofOther = append(ofOther, id)
+		}
+		return nil
+	})
+	return ofOne, ofOther, err
+}
+
+// part is the condition for parts of a table in system.parts.
+func (s *Store) part(table Table) string {
 	if table.Database == "" {
 		table.Database = s.server.Database
 	}
-	var ids []string
-	err := s.query(ctx, &statement{
-		what: "partitions", doing: "list the partitions of " + table.Name,
-		text: "SELECT DISTINCT partition_id FROM system.parts WHERE active AND database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + " ORDER BY 1",
-	}, func(rows driver.Rows) error {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-		return nil
-	})
-	return ids, err
+	return "(database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + ")"
 }
 
 // DeleteWhere deletes the rows that meet a condition and returns when they are gone.

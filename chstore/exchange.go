@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/reservoirhq/reservoir/internal/remedy"
 )
 
@@ -167,16 +169,30 @@ func (s *Store) rename(ctx context.Context, from, to Table) error {
 // Bearing returns the table of a database (of the connection, if "") that bears a mark,
 // whatever its name is; without one the error is ErrNoTable.
 func (s *Store) Bearing(ctx context.Context, database string, mark Mark) (Table, error) {
-	tables, err := s.Marked(ctx, database, mark.Projection)
+	if database == "" {
+		database = s.server.Database
+	}
+	table := Table{Database: database}
+	err := s.query(ctx, &statement{ // of what Marked asks for, the server has to look some up in all parts
+		what: "inspect", doing: "look for the table of " + mark.String(),
+		text: "SELECT name, comment FROM system.tables WHERE database = " + Literal(database) + " AND " + marked + " ORDER BY name DESC",
+	}, func(rows driver.Rows) error {
+		var name, comment string
+		if err := rows.Scan(&name, &comment); err != nil {
+			return err
+		}
+		if ParseMark(comment) == mark {
+			table.Name = name
+		}
+		return nil
+	})
+	if err == nil && table.Name == "" {
+		err = fmt.Errorf("the table of %s: %w", mark, ErrNoTable)
+	}
 	if err != nil {
 		return Table{}, err
 	}
-	for _, t := range tables {
-		if t.Mark == mark {
-			return t.Table, nil
-		}
-	}
-	return Table{}, fmt.Errorf("the table of %s: %w", mark, ErrNoTable)
+	return table, nil
 }
 
 // everywhere waits until all servers of a cluster agree.

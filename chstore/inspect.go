@@ -24,6 +24,8 @@ type Info struct {
 	// PartitionBy is "" for none.
 	PartitionBy string
 	PrimaryKey  string
+	// Policy says on which disks it lies.
+	Policy string
 	// Rows and Bytes (compressed) count what is active; Parts how many parts that is.
 	Rows, Bytes, Parts uint64
 }
@@ -59,13 +61,16 @@ func (s *Store) Inspect(ctx context.Context, table Table) (Info, error) {
 	return infos[0], s.columns(ctx, &infos[0])
 }
 
+// marked is the condition for tables that bear a mark.
+const marked = `comment LIKE '{"reservoir":%'`
+
 // Marked returns the tables of a projection in a database (of the connection, if
 // ""), without their columns: whatever name they have, in the order of names.
 func (s *Store) Marked(ctx context.Context, database, projection string) ([]Info, error) {
 	if database == "" {
 		database = s.server.Database
 	}
-	infos, err := s.inspect(ctx, Table{Database: database}, "comment LIKE '{\"reservoir\":%'")
+	infos, err := s.inspect(ctx, Table{Database: database}, marked)
 	return slices.DeleteFunc(infos, func(i Info) bool { return i.Mark.Projection != projection }), err
 }
 
@@ -76,11 +81,11 @@ func (s *Store) inspect(ctx context.Context, table Table, condition string) ([]I
 	var infos []Info
 	err := s.query(ctx, &statement{
 		what: "inspect", doing: "look at table " + table.Name,
-		text: `SELECT name, toString(uuid), comment, engine_full, sorting_key, partition_key, primary_key, ifNull(total_rows, 0), ifNull(total_bytes, 0), ifNull(parts, 0)
+		text: `SELECT name, toString(uuid), comment, engine_full, sorting_key, partition_key, primary_key, storage_policy, ifNull(total_rows, 0), ifNull(total_bytes, 0), ifNull(parts, 0)
 FROM system.tables WHERE database = ` + Literal(table.Database) + " AND " + condition + " ORDER BY name",
 	}, func(rows driver.Rows) error {
 		i := Info{Table: Table{Database: table.Database}}
-		if err := rows.Scan(&i.Table.Name, &i.UUID, &i.Comment, &i.Engine, &i.OrderBy, &i.PartitionBy, &i.PrimaryKey, &i.Rows, &i.Bytes, &i.Parts); err != nil {
+		if err := rows.Scan(&i.Table.Name, &i.UUID, &i.Comment, &i.Engine, &i.OrderBy, &i.PartitionBy, &i.PrimaryKey, &i.Policy, &i.Rows, &i.Bytes, &i.Parts); err != nil {
 			return err
 		}
 		i.Mark, i.Engine = ParseMark(i.Comment), engineOnly(i.Engine)

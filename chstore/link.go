@@ -22,16 +22,8 @@ func (s *Store) Alike(ctx context.Context, one, other Table) (bool, error) {
 		return false, err
 	}
 	same := func(x, y Column) bool { return x.Name == y.Name && x.Type == y.Type }
-	if !slices.EqualFunc(a.Columns, b.Columns, same) || a.Kind != b.Kind || a.OrderBy != b.OrderBy || a.PartitionBy != b.PartitionBy || a.PrimaryKey != b.PrimaryKey {
-		return false, nil
-	}
-	var policies uint64
-	err = s.scan(ctx, &statement{
-		what: "inspect", doing: "look at where " + one.Name + " and " + other.Name + " lie",
-		text: "SELECT uniqExact(storage_policy) FROM system.tables WHERE (database, name) IN ((" + Literal(a.Table.Database) + ", " + Literal(one.Name) + "), (" +
-			Literal(b.Table.Database) + ", " + Literal(other.Name) + "))",
-	}, &policies)
-	return policies == 1, err
+	return slices.EqualFunc(a.Columns, b.Columns, same) && a.Kind == b.Kind && a.OrderBy == b.OrderBy && a.PartitionBy == b.PartitionBy &&
+		a.PrimaryKey == b.PrimaryKey && a.Policy == b.Policy, nil
 }
 
 // Quiet returns the spec of a table in which no parts are merged, not even to drop rows
@@ -54,6 +46,7 @@ type Links struct {
 	// From is linked into To, by way of Via. All are Alike, and nobody else may write to
 	// any of them meanwhile. From and Via should be Quiet: merges make all of this slow.
 	From, Via, To Table
+	Kind          Kind // theirs
 	// Except is a condition in SQL: rows that meet it are left out.
 	Except string
 	// ByKey says that of the rows of one key either all meet Except or none does, as where
@@ -70,10 +63,6 @@ type Links struct {
 // It returns how many rows are left; where rows are added up, how many rows they are made
 // of. They are proved to be those of From. After an error it may be called again.
 func (s *Store) LinkExcept(ctx context.Context, l Links) (rows uint64, err error) {
-	to, err := s.Inspect(ctx, l.To)
-	if err != nil {
-		return 0, err
-	}
 	if err := s.Clone(ctx, l.From, l.Via); err != nil {
 		return 0, err
 	}
@@ -92,26 +81,21 @@ func (s *Store) LinkExcept(ctx context.Context, l Links) (rows uint64, err error
 	if err != nil {
 		return 0, err
 	}
-	if asFrom && asVia && (l.ByKey || to.Kind != Replacing) {
-		return s.proveLinks(ctx, &l, to.Kind, within)
+	if asFrom && asVia && (l.ByKey || l.Kind != Replacing) {
+		return s.proveLinks(ctx, &l, within)
 	}
-	return s.proveRest(ctx, &l, to)
+	return s.proveRest(ctx, &l)
 }
 
 // sameParts says whether two tables are made of the same parts, by the hashes of their
 // files. Of the same rows they may be all the same: parts are merged.
 func (s *Store) sameParts(ctx context.Context, one, other Table) (bool, error) {
-	in := func(t Table) string {
-		if t.Database == "" {
-			t.Database = s.server.Database
-		}
-		return "(" + Literal(t.Database) + ", " + Literal(t.Name) + ")"
-	}
+	a, b := s.part(one), s.part(other)
 	var differ uint64
 	err := s.scan(ctx, &statement{
 		what: "parts", doing: "compare the parts of " + one.Name + " and " + other.Name,
-		text: "SELECT count() FROM (SELECT partition_id, rows, hash_of_all_files FROM system.parts WHERE active AND (database, table) IN (" + in(one) + ", " + in(other) + ")" +
-			" GROUP BY ALL HAVING countIf((database, table) = " + in(one) + ") != countIf((database, table) = " + in(other) + "))",
+		text: "SELECT count() FROM (SELECT partition_id, rows, hash_of_all_files FROM system.parts WHERE active AND (" + a + " OR " + b + ")" +
+			" GROUP BY ALL HAVING countIf(" + a + ") != countIf(" + b + "))",
 	}, &differ)
 	return differ == 0, err
 }
@@ -161,13 +145,10 @@ func (s *Store) deletePartly(ctx context.Context, l *Links) (within uint64, err 
 // partitionRows returns how many rows the parts of each partition have, with those that
 // are deleted.
 func (s *Store) partitionRows(ctx context.Context, table Table) (map[string]uint64, error) {
-	if table.Database == "" {
-		table.Database = s.server.Database
-	}
 	all := map[string]uint64{}
 	err := s.query(ctx, &statement{
 		what: "partitions", doing: "count the rows of the partitions of " + table.Name,
-		text: "SELECT partition_id, sum(rows) FROM system.parts WHERE active AND database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + " GROUP BY partition_id",
+		text: "SELECT partition_id, sum(rows) FROM system.parts WHERE active AND " + s.part(table) + " GROUP BY partition_id",
 	}, func(rows driver.Rows) error {
 		var id string
 		var n uint64
@@ -183,7 +164,7 @@ func (s *Store) partitionRows(ctx context.Context, table Table) (map[string]uint
 // proveLinks proves that To has all rows of From but so many, where it has no parts but
 // those of that one, from which rows are deleted: if none is left that meets the condition,
 // and no other is missing, the others are as they were, byte for byte.
-func (s *Store) proveLinks(ctx context.Context, l *Links, kind Kind, within uint64) (rows uint64, err error) {
+func (s *Store) proveLinks(ctx context.Context, l *Links, within uint64) (rows uint64, err error) {
 	all, err := s.Rows(ctx, l.From)
 	if err != nil {
 		return 0, err
@@ -200,7 +181,7 @@ func (s *Store) proveLinks(ctx context.Context, l *Links, kind Kind, within uint
 	if left != 0 || there != want && !(l.Expires && there < want) {
 		return there, fmt.Errorf("link %s into %s: %w: %d rows, of which %d are not to be there, and of the others there are %d", l.From.Name, l.To.Name, ErrUnproved, there, left, want)
 	}
-	if kind == Adding {
+	if l.Kind == Adding {
 		return s.Added(ctx, l.To)
 	}
 	return there, nil
@@ -208,7 +189,11 @@ func (s *Store) proveLinks(ctx context.Context, l *Links, kind Kind, within uint
 
 // proveRest is proveLinks for tables of any parts. Of rows that replace each other it
 // looks at those that are read: it finds keys of which some rows only were deleted, too.
-func (s *Store) proveRest(ctx context.Context, l *Links, to Info) (rows uint64, err error) {
+func (s *Store) proveRest(ctx context.Context, l *Links) (rows uint64, err error) {
+	to, err := s.Inspect(ctx, l.To)
+	if err != nil {
+		return 0, err
+	}
 	want, sum, err := s.proofOfRest(ctx, to, l.From, "NOT "+truth(l.Except))
 	if err != nil {
 		return 0, err

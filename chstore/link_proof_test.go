@@ -16,7 +16,11 @@ func TestProofsOfLinks(t *testing.T) {
 	for engine, physical := range map[string]uint64{"MergeTree": 300, "SummingMergeTree": 10, "ReplacingMergeTree": 10} {
 		spec := spec(engine).Quiet()
 		from, via, to := made(t, store, "from_"+engine, spec, 900), made(t, store, "via_"+engine, spec, 0), made(t, store, "to_"+engine, spec, 0)
-		links := chstore.Links{From: from, Via: via, To: to, Except: "tenant = 'acme'", ByKey: true}
+		kind, err := spec.Kind()
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := chstore.Links{From: from, Via: via, To: to, Kind: kind, Except: "tenant = 'acme'", ByKey: true}
 		rows, err := store.LinkExcept(ctx, links)
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +73,7 @@ func TestLinksOfPartsOfKeys(t *testing.T) {
 	if _, err := store.LoadBlock(t.Context(), block(t, sample(10)), "tenant = 'globex'", load); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.LinkExcept(t.Context(), chstore.Links{From: from, Via: via, To: to, Except: "tenant = 'globex'"}); !errors.Is(err, chstore.ErrUnproved) {
+	if _, err := store.LinkExcept(t.Context(), chstore.Links{From: from, Via: via, To: to, Kind: chstore.Replacing, Except: "tenant = 'globex'"}); !errors.Is(err, chstore.ErrUnproved) {
 		t.Errorf("%v", err)
 	}
 }
@@ -88,7 +92,7 @@ func TestRowsExpireWhileTheyAreCarriedOver(t *testing.T) {
 		if rows, err := store.CopyExcept(ctx, from, to, spec.Names(), "tenant = 'acme'", 5, true); err != nil || rows != 600 {
 			t.Errorf("%d rows copied, %v", rows, err)
 		}
-		if rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: via, To: linked, Except: "tenant = 'acme'", Expires: true}); err != nil || rows > 600 {
+		if rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: via, To: linked, Kind: chstore.Keeping, Except: "tenant = 'acme'", Expires: true}); err != nil || rows > 600 {
 			t.Errorf("%d rows linked, %v", rows, err)
 		}
 		for _, table := range []chstore.Table{to, linked} {

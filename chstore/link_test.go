@@ -84,13 +84,13 @@ func TestLinkExcept(t *testing.T) {
 			}
 			others := "tenant != 'acme'"
 			for range 2 {
-				if _, err := store.LinkExcept(ctx, chstore.Links{From: l.from, Via: via, To: to, Except: "tenant = 'acme'", ByKey: true}); err != nil {
+				if _, err := store.LinkExcept(ctx, chstore.Links{From: l.from, Via: via, To: to, Kind: kind, Except: "tenant = 'acme'", ByKey: true}); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
 				l.same(name+", linked", to, others)
 			}
 			again := made(t, store, "again_"+name, spec, 0)
-			if _, err := store.LinkExcept(ctx, chstore.Links{From: to, Via: via, To: again, Except: "id = 'o1'"}); err != nil {
+			if _, err := store.LinkExcept(ctx, chstore.Links{From: to, Via: via, To: again, Kind: kind, Except: "id = 'o1'"}); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			l.same(name+", linked from what was linked", again, others+" AND id != 'o1'")
@@ -141,7 +141,7 @@ func TestLinkExceptIsProved(t *testing.T) {
 	ctx := t.Context()
 	from := made(t, store, "f", spec("MergeTree"), 90)
 	to := made(t, store, "t", spec("MergeTree"), 0)
-	rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: made(t, store, "via", spec("MergeTree").Quiet(), 0), To: to, Except: "tenant = 'acme'"})
+	rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: made(t, store, "via", spec("MergeTree").Quiet(), 0), To: to, Kind: chstore.Keeping, Except: "tenant = 'acme'"})
 	if err != nil || rows != 60 {
 		t.Fatalf("%d rows, %v", rows, err)
 	}

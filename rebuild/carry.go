@@ -116,7 +116,9 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 		if err := b.db.CreateTable(ctx, b.cut(), b.sub.spec.Quiet(), mark); err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
-		rows, err := b.db.LinkExcept(ctx, chstore.Links{From: b.frozen(), Via: b.cut(), To: b.shadow(), Except: scope, ByKey: b.spec.Scope.ofKey(b.sub.def), Expires: expires})
+		rows, err := b.db.LinkExcept(ctx, chstore.Links{
+			From: b.frozen(), Via: b.cut(), To: b.shadow(), Kind: b.sub.kind, Except: scope, ByKey: b.spec.Scope.ofKey(b.sub.def), Expires: expires,
+		})
 		if err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}

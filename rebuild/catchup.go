@@ -61,7 +61,11 @@ func (b *build) catchUp(ctx context.Context) error {
 		if err := b.stillThere(ctx, b.shadow(), b.sub.kind); err != nil {
 			return err
 		}
-		if err := b.seal(ctx, loadedFile); err != nil {
+		tables, err := b.tables(ctx)
+		if err != nil {
+			return err
+		}
+		if err := b.seal(ctx, tables, loadedFile); err != nil {
 			return err
 		}
 		b.cp.Sealed = true

@@ -299,7 +299,11 @@ func (b *build) asVerified(ctx context.Context) error {
 	if err != nil || table.Name == b.live().Name {
 		return err // an exchange that was not noted is gone on with
 	}
-	if err := errors.Join(b.untouched(ctx), b.sealed(ctx, verifiedFile, b.cp.Feed.Batch == b.cp.Verified && b.cp.Feed.Pending == nil)); err != nil {
+	tables, err := b.tables(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(b.untouched(ctx), b.sealed(ctx, tables, verifiedFile, b.cp.Feed.Batch == b.cp.Verified && b.cp.Feed.Pending == nil)); err != nil {
 		return err
 	}
 	again, err := b.recount(ctx)
@@ -316,7 +320,11 @@ func (b *build) stillIntact(ctx context.Context) error {
 	if err != nil || isLive(table) {
 		return err
 	}
-	return errors.Join(b.sealed(ctx, verifiedFile, false), b.intact(ctx))
+	tables, err := b.tables(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.sealed(ctx, tables, verifiedFile, false), b.intact(ctx, tables))
 }
 
 // errBehind says that a shadow could not be brought to where the live table is in the

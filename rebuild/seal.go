@@ -41,11 +41,7 @@ func (b *build) tables(ctx context.Context) (map[named]chstore.Info, error) {
 }
 
 // seal notes what the tables are made of.
-func (b *build) seal(ctx context.Context, file string) error {
-	tables, err := b.tables(ctx)
-	if err != nil {
-		return err
-	}
+func (b *build) seal(ctx context.Context, tables map[named]chstore.Info, file string) (err error) {
 	seals := map[string]chstore.Seal{}
 	for n, t := range tables {
 		if seals[n.live.Name], err = b.db.Seal(ctx, t.Table); err != nil {
@@ -82,17 +78,13 @@ func (b *build) stillThere(ctx context.Context, into chstore.Table, kind chstore
 
 // sealed says whether the tables are still made of what they were made of when they were
 // sealed, and, if asked for, of nothing else.
-func (b *build) sealed(ctx context.Context, file string, nothingElse bool) error {
+func (b *build) sealed(ctx context.Context, tables map[named]chstore.Info, file string, nothingElse bool) error {
 	seals := map[string]chstore.Seal{}
 	switch err := readFile(ctx, b.h.Files(), file, &seals); {
 	case errors.Is(err, objectstore.ErrNotFound):
 		return nil // an older program was here
 	case err != nil:
 		return fmt.Errorf("read the seals of the rebuild: %w", err)
-	}
-	tables, err := b.tables(ctx)
-	if err != nil {
-		return err
 	}
 	for n, t := range tables {
 		now, err := b.db.Seal(ctx, t.Table)
@@ -116,11 +108,7 @@ func (b *build) sealed(ctx context.Context, file string, nothingElse bool) error
 
 // intact says whether the tables hold what this rebuild has put there, and were changed
 // by nobody else.
-func (b *build) intact(ctx context.Context) error {
-	tables, err := b.tables(ctx)
-	if err != nil {
-		return err
-	}
+func (b *build) intact(ctx context.Context, tables map[named]chstore.Info) error {
 	for n, t := range tables {
 		commands, err := b.db.Mutations(ctx, t.Table)
 		if err != nil {
@@ -185,11 +173,15 @@ func (b *build) proved(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := errors.Join(b.sealed(ctx, loadedFile, false), b.intact(ctx)); err != nil {
+	tables, err := b.tables(ctx)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(b.sealed(ctx, tables, loadedFile, false), b.intact(ctx, tables)); err != nil {
 		return err
 	}
 	b.cp.Verified = b.cp.Feed.Batch
-	return b.seal(ctx, verifiedFile)
+	return b.seal(ctx, tables, verifiedFile)
 }
 
 // expires says whether rows of a table are deleted by themselves.
