@@ -47,10 +47,10 @@ func TestRememberedLogsAreNoOlder(t *testing.T) {
 	}
 	l := loadLog(t, writer, "s")
 	for i := range 250 {
-		switch {
-		case i == 120:
+		switch i {
+		case 120:
 			mustAppend(t, l, Commit{Kind: KindGap, Gap: &Gap{After: l.Head(), UpTo: l.Head().Next(), Lost: 1, Cause: CauseTrimmed}, Head: l.Head().Next(), EntriesAdded: l.EntriesAdded() + 1})
-		case i == 130:
+		case 130:
 			mustAppend(t, l, Commit{Kind: KindSeal, Seal: &Seal{Reason: CauseFailover, Next: 2, Base: event.ID{Seq: 3}, BaseEntriesAdded: 3}})
 		default:
 			mustAppend(t, l, appendOf(l, 3))

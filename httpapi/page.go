@@ -21,10 +21,7 @@ import (
 // Mount answers with page whatever is not the API's. It is called at most once, before
 // the Server answers anything.
 func (s *Server) Mount(page http.Handler) {
-	plain := func(c echo.Context) error {
-		page.ServeHTTP(c.Response(), c.Request())
-		return nil
-	}
+	plain := echo.WrapHandler(page)
 	zipped := s.zip.middleware(plain)
 	pages := func(c echo.Context) error {
 		if isEventStream(c) {

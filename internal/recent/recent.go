@@ -72,5 +72,5 @@ func (c *Cache[V]) drop(e *list.Element) {
 }
 
 func (c *Cache[V]) of(e *list.Element) *item[V] {
-	return e.Value.(*item[V]) //nolint:forcetypeassert,errcheck // nothing else is in the list
+	return e.Value.(*item[V]) //nolint:forcetypeassert // nothing else is in the list
 }
