@@ -89,6 +89,13 @@ func deletion() clickhouse.Settings {
 	}
 }
 
+// sending is for a statement that rows are sent along with. A client that is stopped in
+// the middle of that is waited for only so long, in seconds since its last byte, and not
+// for minutes: who has taken its place waits for the end of its statements (see Kill).
+func sending() clickhouse.Settings {
+	return clickhouse.Settings{"receive_timeout": 15}
+}
+
 // spilling keeps a big aggregation within memory.
 func spilling(bytes uint64) clickhouse.Settings {
 	return clickhouse.Settings{
@@ -101,7 +108,7 @@ func spilling(bytes uint64) clickhouse.Settings {
 
 func allSettings() clickhouse.Settings {
 	all := always()
-	for _, more := range []clickhouse.Settings{oneBlock(), manyBlocks(), deletion(), spilling(0)} {
+	for _, more := range []clickhouse.Settings{oneBlock(), manyBlocks(), deletion(), sending(), spilling(0)} {
 		maps.Copy(all, more)
 	}
 	return all

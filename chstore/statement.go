@@ -48,6 +48,9 @@ func (s *Store) prefix(what string) string {
 
 func (s *Store) context(ctx context.Context, st *statement) context.Context {
 	settings := s.settings(st.settings)
+	if len(st.tables) > 0 {
+		settings = s.settings(sending(), st.settings)
+	}
 	if s.http {
 		settings["wait_end_of_query"] = 1 // else an error after the first byte is lost
 	}
