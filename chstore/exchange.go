@@ -98,13 +98,19 @@ func (s *Store) fence(ctx context.Context, live Table, mark Mark) (Table, error)
 	if err != nil || table == live {
 		return table, err
 	}
-	once := live.Of(mark.Generation)
+	return s.hide(ctx, table, live.Of(mark.Generation))
+}
+
+// hide renames a table to a name that begins as another one and that nobody knows.
+func (s *Store) hide(ctx context.Context, table, like Table) (Table, error) {
+	once := like
 	once.Name += "__" + strings.ToLower(rand.Text()[:12])
 	return once, s.exec(ctx, &statement{what: "exchange", doing: "rename " + table.Name, text: s.renameText(table, once)})
 }
 
 // Aside gives the table that bears a mark the name of its generation, if it has
-// neither that nor the name of live, and that is free.
+// neither that nor the name of live, and that is free. Where it is renamed or dropped by
+// another one meanwhile, that is left as it is.
 func (s *Store) Aside(ctx context.Context, live Table, mark Mark) error {
 	if mark.IsZero() {
 		return nil
@@ -116,7 +122,11 @@ func (s *Store) Aside(ctx context.Context, live Table, mark Mark) error {
 	if err != nil || table == live || table.Name == live.Of(mark.Generation).Name {
 		return err
 	}
-	return s.rename(ctx, table, live.Of(mark.Generation))
+	err = s.rename(ctx, table, live.Of(mark.Generation))
+	if errors.Is(err, ErrNoTable) {
+		return nil // its name is gone, and whoever knew it finds nothing
+	}
+	return err
 }
 
 // Park takes the name live from the table that bears a mark, and gives it the name of its
@@ -132,26 +142,61 @@ func (s *Store) Park(ctx context.Context, live Table, mark Mark) error {
 // Discard drops the table that bears a mark, whatever its name is; without one nothing
 // happens, and one that is live is ErrLive. Like Exchange it gives the table a name that
 // nobody else knows, so that an exchange in between cannot make it drop the other one.
+// Somebody may take that name away (Aside): then it begins again, and returns nil only
+// when there is no such table. One that is never left alone is ErrBusy.
 func (s *Store) Discard(ctx context.Context, live Table, mark Mark) error {
-	once, err := s.fence(ctx, live, mark)
-	if errors.Is(err, ErrNoTable) {
-		return nil
+	missed := 0
+	for range discardTries {
+		table, err := s.Bearing(ctx, live.Database, mark)
+		if err == nil {
+			missed = 0
+			if err = s.discard(ctx, table, live, mark); err == nil {
+				return nil
+			}
+		} else if missed++; errors.Is(err, ErrNoTable) && missed == discardLooks {
+			return nil
+		}
+		if !errors.Is(err, ErrNoTable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("drop the table of %s: %w", mark, ctx.Err())
+		case <-time.After(discardPause):
+		}
 	}
+	return fmt.Errorf("drop the table of %s: it is renamed again and again: %w", mark, ErrBusy)
+}
+
+// A table is looked for so often, at most, to drop it. It is gone when it was not found so
+// often in a row: while it is renamed it is not to be seen.
+const (
+	discardTries = 20
+	discardLooks = 4
+	discardPause = 10 * time.Millisecond
+)
+
+// discard drops a table that bore a mark when it was looked for. ErrNoTable says that it
+// was renamed meanwhile, or dropped.
+func (s *Store) discard(ctx context.Context, table, live Table, mark Mark) error {
+	if table == live {
+		return fmt.Errorf("drop %s, which is %s: %w", live.Name, mark, ErrLive)
+	}
+	once, err := s.hide(ctx, table, live.Of(mark.Generation))
 	if err != nil {
 		return err
 	}
-	if once == live {
-		return fmt.Errorf("drop %s, which is %s: %w", live.Name, mark, ErrLive)
-	}
 	now, err := s.markOf(ctx, once)
 	switch {
-	case err != nil || now == nil:
+	case err != nil:
 		return err
+	case now == nil:
+		return fmt.Errorf("table %s: %w", once.Name, ErrNoTable)
 	case *now != mark: // they were exchanged between the look and the name
 		err := fmt.Errorf("drop %s: %s has its name now: %w", mark, now, ErrLive)
 		return errors.Join(err, s.Aside(ctx, live, *now))
 	}
-	return s.DropTable(ctx, once)
+	return s.drop(ctx, once, "")
 }
 
 // ErrLive is wrapped when a table is not dropped since readers see it.

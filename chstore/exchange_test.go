@@ -233,3 +233,33 @@ func TestDiscard(t *testing.T) {
 		t.Errorf("%+v are left of %s and %s, %v", left, first, second, err)
 	}
 }
+
+// TestDiscardBesideAside: the name under which a table is dropped may be taken away at any
+// time, and it is dropped all the same.
+func TestDiscardBesideAside(t *testing.T) {
+	store, _ := connect(t, chstore.Config{})
+	orders := store.Table("orders")
+	filled(t, store, "orders", generation(1), 1)
+	var asides sync.WaitGroup
+	defer asides.Wait()
+	for n := 2; n < 42; n++ {
+		mark := generation(n)
+		if err := store.CreateTable(t.Context(), orders.Of(n), spec("MergeTree"), mark); err != nil {
+			t.Fatal(err)
+		}
+		asides.Go(func() {
+			for range 8 {
+				if err := store.Aside(t.Context(), orders, mark); err != nil {
+					t.Errorf("generation %d aside: %v", n, err)
+				}
+			}
+		})
+		if err := store.Discard(t.Context(), orders, mark); err != nil {
+			t.Errorf("discard generation %d: %v", n, err)
+		}
+		asides.Wait()
+	}
+	if tables, err := store.Marked(t.Context(), "", "orders"); err != nil || len(tables) != 1 || tables[0].Mark != generation(1) {
+		t.Errorf("there are %+v, %v", tables, err)
+	}
+}

@@ -176,9 +176,13 @@ func (t TableSpec) Staging() TableSpec {
 
 // DropTable drops a table, if it is there, and returns when its data is gone.
 func (s *Store) DropTable(ctx context.Context, table Table) error {
+	return s.drop(ctx, table, "IF EXISTS ")
+}
+
+func (s *Store) drop(ctx context.Context, table Table, condition string) error {
 	return s.exec(ctx, &statement{
 		what: "drop", doing: "drop table " + table.Name,
-		text:     "DROP TABLE IF EXISTS " + table.String() + s.onCluster() + " SYNC",
+		text:     "DROP TABLE " + condition + table.String() + s.onCluster() + " SYNC",
 		settings: map[string]any{"max_table_size_to_drop": 0, "max_partition_size_to_drop": 0},
 	})
 }
