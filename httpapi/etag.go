@@ -33,8 +33,8 @@ func namesWeakly(header, etag string) bool { return names(header, etag) || names
 // job as it is, if that is among those that the header names.
 func unchanged(j *jobs.Job, header string) (etag string, err error) {
 	switch {
-	case header == "":
-		return "", nil
+	case header == "", strings.TrimSpace(header) == "*":
+		return "", nil // the job is there
 	case names(header, jobETag(j)):
 		return j.ETag, nil
 	}

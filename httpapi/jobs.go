@@ -179,7 +179,7 @@ func (s *Server) GetJob(ctx context.Context, r api.GetJobRequestObject) (api.Get
 		return nil, err
 	}
 	if namesWeakly(r.Params.IfNoneMatch, jobETag(j)) {
-		return api.GetJob304Response{}, nil
+		return api.GetJob304Response{Headers: api.GetJob304ResponseHeaders{ETag: jobETag(j)}}, nil
 	}
 	return answerJob(ctx, j, http.StatusOK), nil
 }
@@ -210,9 +210,10 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 	looking, cancel := context.WithTimeout(ctx, s.opts.Timeout/2)
 	defer cancel()
 	looked := "" // the last job that was looked at
+	q.Looked = func(id string) { looked = id }
 	for j, err := range s.opts.Jobs.List(looking, q) {
 		if err != nil && looked != "" && looking.Err() != nil && ctx.Err() == nil {
-			// There is much that is not the caller's: the next request goes on.
+			// There is much that is not the caller's, or not asked for: the next request goes on.
 			if list.Next, err = encodeCursor(jobPlace{looked}); err != nil {
 				return nil, err
 			}
@@ -221,8 +222,6 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 		if err != nil {
 			return nil, err
 		}
-		before := looked
-		looked = j.ID
 		if seen, err := s.sees(ctx, who(ctx).scope, j); err != nil || !seen {
 			if err != nil {
 				return nil, err
@@ -230,7 +229,7 @@ func (s *Server) ListJobs(ctx context.Context, r api.ListJobsRequestObject) (api
 			continue
 		}
 		if len(list.Jobs) == p.Limit {
-			if list.Next, err = encodeCursor(jobPlace{before}); err != nil {
+			if list.Next, err = encodeCursor(jobPlace{list.Jobs[p.Limit-1].ID}); err != nil {
 				return nil, err
 			}
 			break

@@ -48,7 +48,9 @@ func TestReplayFromCreationToEnd(t *testing.T) {
 	at := "/v1/jobs/" + job.ID
 	etag := w.want(http.StatusOK, "GET", at, operator, "").Header.Get("ETag")
 	for _, header := range []string{etag, "W/" + etag, `"x", W/"y" ,` + etag, "*"} {
-		w.want(http.StatusNotModified, "GET", at, operator, "", "If-None-Match", header)
+		if got := w.want(http.StatusNotModified, "GET", at, operator, "", "If-None-Match", header).Header.Get("ETag"); got != etag {
+			t.Errorf("304 has the ETag %s, want %s", got, etag)
+		}
 	}
 	w.want(http.StatusOK, "GET", at, operator, "", "If-None-Match", `"x", `+strings.Trim(etag, `"`))
 	for _, header := range []string{"W/" + etag, `"x"`, `"x","y"`} {

@@ -147,6 +147,8 @@ func (w *world) waits(bearer, tenant string) {
 func (w *world) approve(id, bearer, looked string) {
 	w.t.Helper()
 	w.want(http.StatusOK, "POST", "/v1/jobs/"+id+"/resume", bearer, "")
+	before := w.want(http.StatusOK, "GET", "/v1/jobs/"+id+"/verification", bearer, "").Header.Get("ETag")
+	w.want(http.StatusConflict, "POST", "/v1/jobs/"+id+"/approve", bearer, "", "If-Match", before) // it will be verified again
 	if j := w.run(id); j.State != jobs.Paused {
 		w.t.Fatalf("it does not wait again: %+v", j)
 	}

@@ -36,6 +36,9 @@ func (s *Server) CreateRebuild(ctx context.Context, r api.CreateRebuildRequestOb
 			Name: r.Body.Name, Reason: r.Body.Reason, By: who(ctx).name, Paused: r.Body.Paused, IdempotencyKey: key,
 		})
 	}
+	if err == nil {
+		err = s.mustSeeJob(ctx, j)
+	}
 	if err != nil {
 		return nil, err
 	}

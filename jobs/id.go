@@ -27,6 +27,17 @@ func CheckID(id string) error {
 	return nil
 }
 
+// oldestID sorts before all IDs of that time, and after those of earlier ones; "" for the
+// zero time.
+func oldestID(since time.Time) string {
+	id := ulid.ULID{}
+	if since.IsZero() || id.SetTime(ulid.Timestamp(since)) != nil {
+		return ""
+	}
+	const timeDigits = 10
+	return id.String()[:timeDigits]
+}
+
 // Created gives the time that is in an ID, to the millisecond; zero where it is
 // no ID.
 func Created(id string) time.Time {

@@ -47,12 +47,15 @@ func (s *Store) list(ctx context.Context, q *Query, give func(*Job) bool) error 
 	done := false
 	flush := func() error {
 		found, err := s.readAll(ctx, batch)
-		batch = batch[:0]
-		for _, j := range found {
-			if done = done || (j != nil && q.matches(j) && !give(j)); done {
+		for i, j := range found {
+			if q.Looked != nil {
+				q.Looked(batch[i].id)
+			}
+			if done = j != nil && q.matches(j) && !give(j); done {
 				return nil
 			}
 		}
+		batch = batch[:0]
 		return err
 	}
 	size := readers
@@ -73,9 +76,10 @@ func (s *Store) list(ctx context.Context, q *Query, give func(*Job) bool) error 
 	return flush()
 }
 
-// readAll reads documents at the same time. Those of jobs that are gone are nil.
+// readAll reads documents at the same time. Those of jobs that are gone are nil. With an
+// error it gives those before the first one that could not be read.
 func (s *Store) readAll(ctx context.Context, entries []entry) ([]*Job, error) {
-	found := make([]*Job, len(entries))
+	found, errs := make([]*Job, len(entries)), make([]error, len(entries))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, e := range entries {
 		g.Go(func() error {
@@ -89,11 +93,15 @@ func (s *Store) readAll(ctx context.Context, entries []entry) ([]*Job, error) {
 			if errors.Is(err, ErrNotFound) {
 				j, err = nil, nil
 			}
-			found[i] = j
+			found[i], errs[i] = j, err
 			return err
 		})
 	}
-	return found, g.Wait()
+	err := g.Wait()
+	if first := slices.IndexFunc(errs, func(err error) bool { return err != nil }); first >= 0 {
+		found = found[:first]
+	}
+	return found, err
 }
 
 // readListed reads a document unless it was read before, as it is by the listing.
@@ -102,7 +110,7 @@ func (s *Store) readListed(ctx context.Context, e entry) (*Job, error) {
 		return j.clone(), nil
 	}
 	j, err := s.read(ctx, e.id, e.key)
-	if err == nil && j.ETag != "" {
+	if err == nil && e.etag != "" && j.ETag != "" {
 		s.listed.Put(e.key, j.clone(), j.size())
 	}
 	return j, err
@@ -114,7 +122,10 @@ func bare(etag string) string { return strings.Trim(etag, `"`) }
 // size is about how many bytes of memory a job takes.
 func (j *Job) size() int64 {
 	const fixed, ofStream, ofEntry = 2 << 10, 256, 128
-	n := fixed + len(j.Spec) + len(j.Checkpoint) + ofStream*len(j.Progress.Streams)
+	n := fixed + len(j.Spec) + len(j.Checkpoint) + len(j.Reason) + len(j.StateReason) + ofStream*len(j.Progress.Streams)
+	if j.LastError != nil {
+		n += ofEntry + len(j.LastError.Message) + len(j.LastError.Remedy)
+	}
 	for i := range j.Log {
 		n += ofEntry + len(j.Log[i].Message)
 	}
@@ -228,10 +239,10 @@ func (s *Store) months(ctx context.Context, q *Query) ([]string, error) {
 }
 
 // endedEntriesOf gives the newest selected jobs of a month, and whether there
-// may be more. Listings go up and pages go down, so it takes the whole month's
-// keys, and holds a page or two of them.
+// may be more. Listings go up and pages go down, so it takes all the month's keys
+// from Since on, and holds a page or two of them.
 func (s *Store) endedEntriesOf(ctx context.Context, month string, q *Query) (page []entry, more bool, err error) {
-	for info, err := range s.objects.List(ctx, month, objectstore.ListOptions{}) {
+	for info, err := range s.objects.List(ctx, month, objectstore.ListOptions{After: month + oldestID(q.Since)}) {
 		if err != nil {
 			return nil, false, err
 		}

@@ -2,12 +2,16 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/objectstore"
+	"github.com/reservoirhq/reservoir/objectstore/faulty"
 )
 
 // counted counts the objects that are read.
@@ -65,5 +69,47 @@ func TestListReadsWhatChanged(t *testing.T) {
 	j.Log[0].Message, j.State = "changed", jobs.Failed
 	if again := listed(0)[paused.ID]; again.State != jobs.Paused || again.Log[0].Message != paused.Log[0].Message {
 		t.Errorf("%+v, want %+v", again, paused)
+	}
+}
+
+// TestListEndsAtWhatCannotBeRead: who goes on after the last job that was looked at misses
+// none, whatever document could not be read.
+func TestListEndsAtWhatCannotBeRead(t *testing.T) {
+	objects := newMemory()
+	var fails string
+	failing := faulty.New(objects, func(s faulty.Step) (f faulty.Fault) {
+		if fails != "" && s.Op == faulty.Get && strings.Contains(s.Key, fails) {
+			f.Err = errors.New("no answer")
+		}
+		return f
+	})
+	var ids []string // the newest first
+	for range 20 {
+		ids = append(ids, create(t, jobs.NewStore(objects, jobs.StoreOptions{}), jobs.New{}).ID)
+	}
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	for at := range ids {
+		store := jobs.NewStore(failing, jobs.StoreOptions{}) // which has read none yet
+		var got []string
+		looked := ""
+		list := func() error {
+			for j, err := range store.List(t.Context(), jobs.Query{After: looked, Looked: func(id string) { looked = id }}) {
+				if err != nil {
+					return err
+				}
+				got = append(got, j.ID)
+			}
+			return nil
+		}
+		if fails = ids[at]; list() == nil {
+			t.Errorf("document %d: no error", at)
+		}
+		if fails = ""; len(got) > at {
+			t.Errorf("document %d: %d jobs before it", at, len(got))
+		}
+		if err := list(); err != nil || !slices.Equal(got, ids) {
+			t.Errorf("document %d: %q, want %q, %v", at, got, ids, err)
+		}
 	}
 }

@@ -15,6 +15,9 @@ type Query struct {
 	// After goes on after the job of that ID: the last one of the page before.
 	After string
 	Limit int // at most so many; 0: all
+	// Looked, if not nil, is told of each job that was looked at, whether it is given or
+	// not: when the list ends early, After that one it goes on.
+	Looked func(id string)
 }
 
 // wants says whether what a key tells is selected.

@@ -293,8 +293,9 @@ func Approve(ctx context.Context, store *jobs.Store, id, by string) (*jobs.Job, 
 }
 
 // ApproveAs is Approve for whoever may have looked at the rebuild before: with IfMatch,
-// the ETag of the job then, the error wraps jobs.ErrChanged where it is another one now.
-// A rebuild that waits for approval keeps its ETag. The reason is always the approval.
+// the ETag of the job then, the error wraps jobs.ErrChanged where it is another one now,
+// and jobs.ErrState where the rebuild does not wait for approval: what it comes to has not
+// been looked at. A rebuild that waits keeps its ETag. The reason is always the approval.
 func ApproveAs(ctx context.Context, store *jobs.Store, id string, c jobs.Change) (*jobs.Job, error) {
 	job, err := store.Get(ctx, id)
 	if err != nil {
@@ -312,15 +313,17 @@ func ApproveAs(ctx context.Context, store *jobs.Store, id string, c jobs.Change)
 	if job.State.Ended() || job.State == jobs.Cancelling {
 		return nil, fmt.Errorf("approve rebuild %s: %w: it is %s", id, jobs.ErrState, job.State)
 	}
-	if err := putOnce(ctx, store.Files(id), approvalFile, approval{c.By, time.Now().UTC()}); err != nil {
-		return nil, err
-	}
 	cp, err := readCheckpoint(job.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
-	if job.State != jobs.Paused || cp.Phase != PhaseApproval {
-		return job, nil
+	waits := job.State == jobs.Paused && cp.Phase == PhaseApproval
+	if c.IfMatch != "" && !waits {
+		return nil, remedy.Wrap(fmt.Errorf("approve rebuild %s: %w: it does not wait for approval, so what it will come to was not looked at", id, jobs.ErrState),
+			"Wait until it does, or approve it without a condition.")
+	}
+	if err := putOnce(ctx, store.Files(id), approvalFile, approval{c.By, time.Now().UTC()}); err != nil || !waits {
+		return job, err
 	}
 	return store.Resume(ctx, id, jobs.Change{By: c.By, Reason: "approved"}) //nolint:wrapcheck // it names the job
 }

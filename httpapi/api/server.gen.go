@@ -2939,10 +2939,16 @@ func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter)
 	return err
 }
 
+type GetJob304ResponseHeaders struct {
+	ETag string
+}
+
 type GetJob304Response struct {
+	Headers GetJob304ResponseHeaders
 }
 
 func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
 	w.WriteHeader(304)
 	return nil
 }

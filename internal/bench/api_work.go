@@ -227,9 +227,11 @@ func (w *apiWork) measured(ctx context.Context) error {
 	fmt.Fprintf(w.opts.out, "%d clients for %s, %s\n", apiClients, took.Round(time.Second), asks)
 	requests, err := w.report(operations, results, took)
 	idle := 0.0
+	w.mu.Lock()
 	for _, pause := range w.pauses[before.paused:after.paused] {
 		idle += pause
 	}
+	w.mu.Unlock()
 	perSecond := func(n uint64) float64 { return float64(n) / took.Seconds() }
 	cpu := after.cpu - before.cpu
 	t := newTable(w.opts.out)
