@@ -1,11 +1,14 @@
 package chstore_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -234,6 +237,64 @@ func TestKillBounded(t *testing.T) {
 			t.Errorf("after the kill: %v, %v", running, err)
 		}
 		if err := <-failed; err != nil && !errors.Is(err, chstore.ErrKilled) {
+			t.Errorf("killed: %v", err)
+		}
+	}
+}
+
+// TestKillLeavesOthers: what begins while it is waited for the end of what was killed may be
+// of one who has taken this one's place, and goes on.
+func TestKillLeavesOthers(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	mine := store.As("mine")
+	u, err := url.Parse(engine.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := stacktest.NewLine(t, u.Host)
+	u.Host = line.Addr
+	late := open(t, chstore.Config{URL: u.String()}).As("mine")
+	running := func() int {
+		list, err := mine.Running(t.Context(), "query")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	for again := false; !again; { // on a busy machine it may end before anybody looks
+		stubborn, killed, other := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := mine.Query(t.Context(), "SELECT length(arraySort(x -> sipHash64(x), range(materialize(3000000))))", 1) // one block
+			stubborn <- err
+		}()
+		waitFor(t, func() bool { return running() == 1 || len(stubborn) > 0 })
+		var kills atomic.Int64
+		held, release := line.Hold(func(said []byte) bool {
+			return bytes.Contains(said, []byte("KILL QUERY")) && kills.Add(1) == 2
+		})
+		go func() { killed <- late.Kill(t.Context(), "") }()
+		select {
+		case <-held:
+			again = true
+			go func() {
+				_, err := mine.Query(t.Context(), "SELECT sum(sleepEachRow(0.01)) FROM numbers(300) SETTINGS max_block_size = 10", 1)
+				other <- err
+			}()
+			waitFor(t, func() bool { return running() == 2 || len(stubborn) > 0 && running() == 1 })
+			release()
+			if err := <-other; err != nil {
+				t.Errorf("what has begun since: %v", err)
+			}
+			if err := <-killed; err != nil {
+				t.Error(err)
+			}
+		case err := <-killed:
+			release()
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if err := <-stubborn; err != nil && !errors.Is(err, chstore.ErrKilled) {
 			t.Errorf("killed: %v", err)
 		}
 	}

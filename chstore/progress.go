@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -65,7 +66,8 @@ const (
 )
 
 // Kill kills the statements of the job that run and do what, and returns when they have
-// ended: "" for all, "chunk/7" for the load of a chunk. That of a client that is gone
+// ended: "" for all, "chunk/7" for the load of a chunk. What begins meanwhile is left
+// alone. That of a client that is gone
 // runs on for seconds: whoever takes over a job kills first, then looks. A statement that
 // does not end within half a minute is ErrBusy, and named: then it may still have its
 // effect, and to call Kill again waits on.
@@ -73,10 +75,10 @@ func (s *Store) Kill(ctx context.Context, what string) error { return s.kill(ctx
 
 func (s *Store) kill(ctx context.Context, what string, within time.Duration) error {
 	began := time.Now()
+	condition := s.mine(what)
 	var left []Running
 	for delay := killEvery; ; delay = min(2*delay, killMost) {
-		// Again, for what came between the last kill and the look after it.
-		if err := s.exec(ctx, &statement{what: "kill", doing: "kill statements that may still run", text: s.killText(what)}); err != nil {
+		if err := s.exec(ctx, &statement{what: "kill", doing: "kill statements that may still run", text: s.killText(condition)}); err != nil {
 			return err
 		}
 		now, err := s.Running(ctx, what)
@@ -93,6 +95,9 @@ func (s *Store) kill(ctx context.Context, what string, within time.Duration) err
 		if len(left) == 0 {
 			return nil
 		}
+		// Again, for what came between the kill and the look after it, and nothing else: what
+		// came later may be of one who has taken this one's place.
+		condition = "query_id IN (" + queryIDs(left) + ")"
 		if time.Since(began) > within {
 			return stubborn(left, within)
 		}
@@ -111,6 +116,15 @@ func stubborn(left []Running, within time.Duration) error {
 		"Look for it in system.processes. What cannot be killed ends when that server is started again.")
 }
 
-func (s *Store) killText(what string) string {
-	return "KILL QUERY" + s.onCluster() + " WHERE " + s.mine(what) + " ASYNC"
+func (s *Store) killText(condition string) string {
+	return "KILL QUERY" + s.onCluster() + " WHERE " + condition + " ASYNC"
+}
+
+// queryIDs lists statements as literals.
+func queryIDs(list []Running) string {
+	ids := make([]string, len(list))
+	for i := range list {
+		ids[i] = Literal(list[i].QueryID)
+	}
+	return strings.Join(ids, ", ")
 }
