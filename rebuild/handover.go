@@ -46,14 +46,20 @@ func (s *Service) seize(ctx context.Context, name, by string, do func(context.Co
 
 // undisturbed does something in the name of a live table, and again where that was killed:
 // a feeder that does not know yet that it has lost its place kills what runs in its name,
-// once, when it begins.
+// once, when it begins (see chstore.Store.Kill). There may be several such.
 func undisturbed(ctx context.Context, do func() error) error {
 	err := do()
-	for try := 1; errors.Is(err, chstore.ErrKilled) && ctx.Err() == nil && try < settleAttempts; try++ {
+	for delay := disturbedDelay; errors.Is(err, chstore.ErrKilled) && delay < disturbedDelay<<settleAttempts; delay *= 2 {
+		if waitErr := wait(ctx, delay); waitErr != nil {
+			return fmt.Errorf("%w: %w", waitErr, err)
+		}
 		err = do()
 	}
 	return err
 }
+
+// disturbedDelay is how long is waited at first when a statement was killed.
+const disturbedDelay = 50 * time.Millisecond
 
 // held does something as the holder, and gives the hold back.
 func (s *Service) held(ctx context.Context, hold *projection.Hold, do func(context.Context) error) error {
