@@ -411,7 +411,11 @@ func (b *build) stillApproved(ctx context.Context) error {
 	if err := b.save(ctx); err != nil {
 		return err
 	}
-	return b.approve(ctx)
+	if err := b.approve(ctx); err != nil {
+		return err
+	}
+	b.cp.Phase = PhaseHandOver // what is to be undone from here on goes by it
+	return b.save(ctx)
 }
 
 // makeLive exchanges the tables, and makes that known.
