@@ -25,15 +25,22 @@ func TestKillOfStalledClient(t *testing.T) {
 	if err := store.CreateTable(t.Context(), table, spec, chstore.Mark{Projection: "t"}); err != nil {
 		t.Fatal(err)
 	}
+	usual := chstore.Load{Into: table, Columns: []string{"payload"}, Select: "SELECT toString(getSetting('receive_timeout')) AS payload FROM events", Chunk: 9}
+	if _, err := store.LoadBlock(t.Context(), block(t, sample(1)), "", usual); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := store.Query(t.Context(), "SELECT payload FROM t WHERE _chunk = 9", 1)
+	if err != nil || string(rows.Rows[0][0]) != `"15"` {
+		t.Errorf("the server waits for %s s, %v; want 15", rows.Rows, err)
+	}
 	for chunk, c := range []struct {
-		settings map[string]string // over what is sent
-		waits    string
-		kill     bool
+		receive string // receive_timeout, over what is sent
+		kill    bool
 	}{
-		{waits: "15"},
-		{settings: map[string]string{"receive_timeout": "2"}, waits: "2", kill: true}, // the same, sooner
+		{receive: "200"},            // for as long as a busy machine may take to look
+		{receive: "10", kill: true}, // the same, sooner
 	} {
-		client := open(t, chstore.Config{URL: u.String(), Settings: c.settings}).As("stopped")
+		client := open(t, chstore.Config{URL: u.String(), Settings: map[string]string{"receive_timeout": c.receive}}).As("stopped")
 		held, release := line.Hold(func(said []byte) bool { return bytes.Contains(said, []byte(`"amount":1999`)) })
 		failed := make(chan error, 1)
 		go func() {
@@ -47,8 +54,8 @@ func TestKillOfStalledClient(t *testing.T) {
 			t.Fatalf("it was not held: %v", err)
 		}
 		waits, err := engine.Query(t.Context(), "SELECT Settings['receive_timeout'] FROM system.processes WHERE startsWith(query_id, 'reservoir/stopped/chunk/')")
-		if err != nil || strings.TrimSpace(waits) != c.waits {
-			t.Errorf("the server waits for %q s, %v; want %s", waits, err, c.waits)
+		if err != nil || strings.TrimSpace(waits) != c.receive {
+			t.Errorf("the server waits for %q s, %v; want %s", waits, err, c.receive)
 		}
 		if c.kill {
 			if err := store.As("stopped").Kill(t.Context(), ""); err != nil {
