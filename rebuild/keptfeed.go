@@ -3,6 +3,7 @@ package rebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"time"
@@ -128,6 +129,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 	}
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(p.Positions))
 	reader.only(&d.Source)
+	reader.knows(k.l.p.losses(fmt.Sprintf("%s, generation %d", k.l.name, k.generation)))
 	reader.lost = func(stream string, loss redisstream.Loss) {
 		k.logger.Error("entries were lost before they were read", "stream", stream, "loss", lossText(loss))
 	}

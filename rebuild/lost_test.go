@@ -121,6 +121,38 @@ func TestLossesAreNamed(t *testing.T) {
 	}
 }
 
+// A loss with nothing behind it does not move the place of a table. It is told once all the
+// same, however often the table is opened.
+func TestLossesAreToldOnce(t *testing.T) {
+	k := newKitchen(t, false)
+	k.defs.put("ids", idsYAML)
+	k.must(k.publish(t.Context(), "shop:orders", 20))
+	k.archiveAll(100)
+	k.build(rebuild.Spec{Projection: "ids"})
+	k.build(rebuild.Spec{Projection: "ids"})
+	var said lockedBuffer
+	k.opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	var err error
+	k.svc, err = rebuild.New(k.opts)
+	k.must(err)
+	k.must(k.publish(t.Context(), "shop:orders", 8))
+	k.must(k.trim(t.Context(), 0))
+	reg := prometheus.NewPedanticRegistry()
+	k.projectWith(reg, "ids")
+	eventually(t, 30*time.Second, func() bool { return k.lost(reg) > 0 }, func() string { return "nothing is said to be lost" })
+	_, err = k.svc.Rollback(t.Context(), "ids", "ann")
+	k.must(err)
+	k.must(k.publish(t.Context(), "shop:orders", 1))
+	k.has(21)
+	if n := k.lost(reg); n != 8 {
+		t.Errorf("%v entries are said to be lost, want 8", n)
+	}
+	text := "level=ERROR msg=\"entries were lost before they were read\" projection=ids stream="
+	if n := strings.Count(said.String(), text); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, said.String())
+	}
+}
+
 // Entries that are lost while a rebuild runs are a warning: a person decides. That is so
 // until the swap, also where none was asked before.
 func TestLossesWhileRebuilding(t *testing.T) {

@@ -61,7 +61,8 @@ type Projector struct {
 	metrics *projectorMetrics
 
 	mu   sync.Mutex
-	said map[string]string // by projection
+	said map[string]string          // by projection
+	lost map[string]map[string]told // what was said of losses last, by projection and stream
 }
 
 // Projector makes a Projector, which does nothing until Run.
@@ -69,7 +70,7 @@ func (s *Service) Projector(opts ProjectorOptions) (*Projector, error) {
 	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	return &Projector{svc: s, opts: opts, metrics: newProjectorMetrics(opts.Registerer), said: map[string]string{}}, nil
+	return &Projector{svc: s, opts: opts, metrics: newProjectorMetrics(opts.Registerer), said: map[string]string{}, lost: map[string]map[string]told{}}, nil
 }
 
 // Run feeds projections until ctx ends. Then it finishes what is in hand, gives the
@@ -148,6 +149,18 @@ func (p *Projector) isNews(name, text string) bool {
 	was := p.said[name]
 	p.said[name] = text
 	return was != text
+}
+
+// losses is what was said last of what a projection's streams lost: places move
+// with events only, so whoever opens the projection again meets the same losses again. One
+// at a time feeds the projection, and the map is that one's.
+func (p *Projector) losses(name string) map[string]told {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lost[name] == nil {
+		p.lost[name] = map[string]told{}
+	}
+	return p.lost[name]
 }
 
 // build creates the first rebuild of a projection, if that is wished.
@@ -333,6 +346,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 	}
 	reader := newReader(s.opts.Archive, s.opts.Redis, s.opts.Mapping, maps.Clone(doc.Live.Positions))
 	reader.only(&d.Source)
+	reader.knows(l.p.losses(l.name))
 	reader.lost = func(stream string, loss redisstream.Loss) {
 		s.opts.Logger.Error("entries were lost before they were read", "projection", l.name, "stream", stream, "loss", lossText(loss))
 		l.p.metrics.lost.WithLabelValues(l.name).Add(float64(loss.Lost))

@@ -76,7 +76,7 @@ type reader struct {
 	lost func(stream string, loss redisstream.Loss)
 
 	places map[string]place // read up to
-	losses map[string]place // what lost was told of goes up to there
+	losses map[string]told  // what lost was told of last
 	tails  map[string]*tail.Tail
 	names  []string // sorted
 	turn   int
@@ -93,12 +93,22 @@ func (r *reader) follow(stream string, from place) {
 }
 
 func newReader(arch *archive.Archive, redis *redisstream.Client, mapping event.Mapping, from map[string]place) *reader {
-	r := &reader{arch: arch, redis: redis, mapping: mapping, places: map[string]place{}, losses: map[string]place{}, tails: map[string]*tail.Tail{}}
+	r := &reader{arch: arch, redis: redis, mapping: mapping, places: map[string]place{}, losses: map[string]told{}, tails: map[string]*tail.Tail{}}
 	for stream, at := range from {
 		r.follow(stream, at)
 	}
 	return r
 }
+
+// told is a loss that was told of, and what it began with.
+type told struct {
+	after, upTo place
+	lost        uint64
+}
+
+// knows has the reader leave out what lost was told of before, by others: losses are the
+// last ones, by stream, and the reader notes there what it tells.
+func (r *reader) knows(losses map[string]told) { r.losses = losses }
 
 // only leaves the streams alone that are not the source's, whoever names them from here
 // on. A table may have a place in a stream that its definition has not any more.
@@ -227,14 +237,22 @@ func (r *reader) recorded(ctx context.Context, name string, plan *archive.Plan) 
 	return nil
 }
 
-// lose tells of a loss, unless it was told of: a stream is read again after what was in
-// doubt, and what shows in Redis is recorded by the archiver, too.
+// lose tells of a loss, or of that part of it that was not told of: a stream is read again
+// after what was in doubt, what shows in Redis is recorded by the archiver, too, and one
+// that nothing came after yet grows.
 func (r *reader) lose(name string, incarnation int, l redisstream.Loss) {
-	upTo := place{Incarnation: incarnation, ID: l.UpTo}
-	if r.lost == nil || upTo.Compare(r.losses[name]) <= 0 {
+	this := told{place{Incarnation: incarnation, ID: l.After}, place{Incarnation: incarnation, ID: l.UpTo}, l.Lost}
+	before := r.losses[name]
+	if r.lost == nil || this.upTo.Compare(before.upTo) <= 0 {
 		return
 	}
-	r.losses[name] = upTo
+	r.losses[name] = this
+	if before.lost > 0 && this.after == before.after {
+		l.After, l.Lost = before.upTo.ID, this.lost-min(before.lost, this.lost)
+		if l.Lost == 0 && l.Exact {
+			return
+		}
+	}
 	r.lost(name, l)
 }
 
