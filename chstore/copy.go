@@ -93,11 +93,14 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 // Clone makes the partitions of one table those of another one with the same
 // definition, in an instant and without copying data (hard links). It may be issued
 // again. Partitions that only to has are dropped. Lineage comes along: chunks of to are
-// then to be numbered beyond those of from.
+// then to be numbered beyond those of from, which is ErrNoTable if it is not there.
 func (s *Store) Clone(ctx context.Context, from, to Table) error {
-	wanted, there, err := s.partitions(ctx, from, to)
+	exists, wanted, there, err := s.partitions(ctx, from, to)
 	if err != nil {
 		return err
+	}
+	if !exists {
+		return fmt.Errorf("clone %s into %s: %w", from.Name, to.Name, ErrNoTable)
 	}
 	for _, id := range wanted {
 		if err := s.exec(ctx, &statement{
@@ -125,18 +128,20 @@ func (s *Store) dropPartition(ctx context.Context, table Table, id string) error
 	})
 }
 
-// partitions lists those of two tables.
-func (s *Store) partitions(ctx context.Context, one, other Table) (ofOne, ofOther []string, err error) {
+// partitions lists those of two tables, and says whether the first one is there.
+func (s *Store) partitions(ctx context.Context, one, other Table) (exists bool, ofOne, ofOther []string, err error) {
 	a, b := s.part(one), s.part(other)
 	err = s.query(ctx, &statement{
 		what: "partitions", doing: "list the partitions of " + one.Name + " and " + other.Name,
-		text: "SELECT partition_id, countIf(" + a + ") > 0, countIf(" + b + ") > 0 FROM system.parts WHERE active AND (" + a + " OR " + b + ") GROUP BY partition_id ORDER BY partition_id",
+		text: "SELECT partition_id, countIf(" + a + ") > 0, countIf(" + b + ") > 0, toUInt8(0) FROM system.parts WHERE active AND (" + a + " OR " + b + ") GROUP BY partition_id" +
+			" UNION ALL SELECT '', toUInt8(0), toUInt8(0), toUInt8(1) FROM system.tables WHERE " + s.named(one),
 	}, func(rows driver.Rows) error {
 		var id string
-		var inOne, inOther uint8
-		if err := rows.Scan(&id, &inOne, &inOther); err != nil {
+		var inOne, inOther, is uint8
+		if err := rows.Scan(&id, &inOne, &inOther, &is); err != nil {
 			return err
 		}
+		exists = exists || is != 0
 		if inOne != 0 {
 			ofOne = append(ofOne, id)
 		}
@@ -145,15 +150,20 @@ func (s *Store) partitions(ctx context.Context, one, other Table) (ofOne, ofOthe
 		}
 		return nil
 	})
-	return ofOne, ofOther, err
+	return exists, ofOne, ofOther, err
 }
 
 // part is the condition for parts of a table in system.parts.
-func (s *Store) part(table Table) string {
+func (s *Store) part(table Table) string { return s.of(table, "table") }
+
+// named is the condition for a table in system.tables.
+func (s *Store) named(table Table) string { return s.of(table, "name") }
+
+func (s *Store) of(table Table, column string) string {
 	if table.Database == "" {
 		table.Database = s.server.Database
 	}
-	return "(database = " + Literal(table.Database) + " AND table = " + Literal(table.Name) + ")"
+	return "(database = " + Literal(table.Database) + " AND " + column + " = " + Literal(table.Name) + ")"
 }
 
 // DeleteWhere deletes the rows that meet a condition and returns when they are gone.

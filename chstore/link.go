@@ -161,28 +161,29 @@ func (s *Store) partitionRows(ctx context.Context, table Table) (map[string]uint
 	return all, err
 }
 
-// proveLinks proves that To has all rows of From but so many, where it has no parts but
+// proveLinks proves that Via has all rows of From but so many, where it has no parts but
 // those of that one, from which rows are deleted: if none is left that meets the condition,
-// and no other is missing, the others are as they were, byte for byte.
+// and no other is missing, the others are as they were, byte for byte. To was made of the
+// same parts; its own are merged meanwhile.
 func (s *Store) proveLinks(ctx context.Context, l *Links, within uint64) (rows uint64, err error) {
 	all, err := s.Rows(ctx, l.From)
 	if err != nil {
 		return 0, err
 	}
-	there, err := s.Rows(ctx, l.To)
+	there, err := s.Rows(ctx, l.Via)
 	if err != nil {
 		return 0, err
 	}
-	left, err := s.CountWhere(ctx, l.To, l.Except)
+	left, err := s.CountWhere(ctx, l.Via, l.Except)
 	if err != nil {
 		return 0, err
 	}
 	want := all - within
-	if left != 0 || there != want && !(l.Expires && there < want) {
+	if left != 0 || there != want {
 		return there, fmt.Errorf("link %s into %s: %w: %d rows, of which %d are not to be there, and of the others there are %d", l.From.Name, l.To.Name, ErrUnproved, there, left, want)
 	}
 	if l.Kind == Adding {
-		return s.Added(ctx, l.To)
+		return s.Added(ctx, l.Via)
 	}
 	return there, nil
 }

@@ -97,8 +97,28 @@ func (b *build) asCarried(ctx context.Context) error {
 	return err //nolint:wrapcheck // it says what
 }
 
-// cut is the table in which what is carried over loses the rows of the scope.
-func (b *build) cut() chstore.Table { return b.db.Table(b.shadow().Name + "__cut") }
+// What the tables are for, by their marks, that a rebuild makes beside its shadow and does
+// not need afterwards. Those that parts are linked from have names of the attempt: what a
+// worker that was stopped does later meets its own.
+const (
+	stagingRole = "staging"
+	frozenRole  = "frozen"
+	cutRole     = "cut"
+)
+
+func isScaffold(m chstore.Mark) bool {
+	return m.Role == stagingRole || m.Role == frozenRole || m.Role == cutRole
+}
+
+// frozen is the table that has the live one's parts, once they were linked.
+func (b *build) frozen() chstore.Table { return b.db.Table(b.cp.Frozen) }
+
+// scaffold is a table of this attempt, and its mark.
+func (b *build) scaffold(role string) (chstore.Table, chstore.Mark) {
+	mark := b.mark()
+	mark.Role = role
+	return b.db.Table(fmt.Sprintf("%s__%s%d", b.shadow().Name, role, b.h.Epoch())), mark
+}
 
 // carryRest puts what is outside of the scope into the shadow, which has nothing else
 // yet. Where the definition has not changed the table, parts are linked without the rows
@@ -111,19 +131,18 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 		return 0, err //nolint:wrapcheck // it says what
 	}
 	if alike {
-		mark := b.mark()
-		mark.Role = "cut"
-		if err := b.db.CreateTable(ctx, b.cut(), b.sub.spec.Quiet(), mark); err != nil {
+		cut, mark := b.scaffold(cutRole) // in which the rows of the scope are deleted
+		if err := b.db.CreateTable(ctx, cut, b.sub.spec.Quiet(), mark); err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
 		rows, err := b.db.LinkExcept(ctx, chstore.Links{
-			From: b.frozen(), Via: b.cut(), To: b.shadow(), Kind: b.sub.kind, Except: scope, ByKey: b.spec.Scope.ofKey(b.sub.def), Expires: expires,
+			From: b.frozen(), Via: cut, To: b.shadow(), Kind: b.sub.kind, Except: scope, ByKey: b.spec.Scope.ofKey(b.sub.def), Expires: expires,
 		})
 		if err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
 		b.h.Log("info", fmt.Sprintf("carried %d rows over as they are", rows))
-		return rows, b.db.DropTable(ctx, b.cut()) //nolint:wrapcheck // it says what
+		return rows, b.db.DropTable(ctx, cut) //nolint:wrapcheck // it says what
 	}
 	if b.sub.kind != chstore.Adding {
 		if err := b.db.Clean(ctx, b.shadow(), b.carried()); err != nil {
@@ -174,17 +193,17 @@ func (b *build) freezeHeld(ctx context.Context, hold *seized) error {
 	if err != nil {
 		return err
 	}
-	mark := chstore.Mark{Projection: b.name(), Generation: b.mark().Generation, Rebuild: b.job.ID, Role: "frozen"}
-	if err := b.db.CreateTable(ctx, b.frozen(), old.Table.Spec().Quiet(), mark); err != nil {
+	frozen, mark := b.scaffold(frozenRole)
+	if err := b.db.CreateTable(ctx, frozen, old.Table.Spec().Quiet(), mark); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
-	if err := b.db.Clone(ctx, table, b.frozen()); err != nil {
+	if err := b.db.Clone(ctx, table, frozen); err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
 	if err := hold.Renew(ctx); err != nil {
 		return err //nolint:wrapcheck // it names the projection
 	}
-	b.cp.Snapshot = maps.Clone(doc.Live.Positions)
+	b.cp.Frozen, b.cp.Snapshot = frozen.Name, maps.Clone(doc.Live.Positions)
 	if b.cp.Snapshot == nil {
 		b.cp.Snapshot = map[string]place{}
 	}

@@ -47,8 +47,10 @@ type checkpoint struct {
 	Derived map[string]uint64 `json:"derived,omitempty"`
 	// Snapshot is up to where the carried rows go, by stream.
 	Snapshot map[string]place `json:"snapshot,omitempty"`
-	Letters  uint64           `json:"letters,omitempty"`
-	Skipped  uint64           `json:"skipped,omitempty"`
+	// Frozen is the table that has the parts of the live one as of Snapshot.
+	Frozen  string `json:"frozen,omitempty"`
+	Letters uint64 `json:"letters,omitempty"`
+	Skipped uint64 `json:"skipped,omitempty"`
 	// Feed is how far the shadow is fed beyond its chunks.
 	Feed feedState `json:"feed,omitzero"`
 	// Sealed says that it was noted what the tables were made of when they were loaded.

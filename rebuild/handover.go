@@ -491,10 +491,13 @@ func (b *build) behind(f *feeder, live map[string]place) string {
 
 // retire removes what was made for the load, and generations that were kept long enough.
 func (b *build) retire(ctx context.Context) error {
-	for _, t := range []chstore.Table{b.staging(), b.frozen()} {
-		if err := b.db.DropTable(ctx, t); err != nil {
-			return err //nolint:wrapcheck // it says what
-		}
+	tables, err := b.db.Marked(ctx, "", b.name())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	scaffolds := slices.DeleteFunc(tables, func(t chstore.Info) bool { return !isScaffold(t.Mark) })
+	if err := b.dropAside(ctx, scaffolds); err != nil {
+		return err
 	}
 	return b.svc.Sweep(ctx, b.name())
 }

@@ -32,7 +32,6 @@ func (b *build) mark() chstore.Mark {
 func (b *build) shadow() chstore.Table  { return b.db.Table(tableOf(b.sub.def, b.cp.Generation)) }
 func (b *build) live() chstore.Table    { return b.db.Table(b.sub.def.Table.Name) }
 func (b *build) staging() chstore.Table { return b.db.Table(b.shadow().Name + "__staging") }
-func (b *build) frozen() chstore.Table  { return b.db.Table(b.shadow().Name + "__frozen") }
 
 // loadInto is the table that chunks are loaded into: where rows add up one that keeps
 // them, since it cannot be said of a chunk there whether it is in it.
@@ -82,7 +81,7 @@ func (b *build) makeShadow(ctx context.Context) error {
 	}
 	if into, _ := b.loadInto(); into != b.shadow() {
 		mark := b.mark()
-		mark.Role = "staging"
+		mark.Role = stagingRole
 		return b.db.CreateTable(ctx, into, b.sub.spec.Staging(), mark) //nolint:wrapcheck // it says what
 	}
 	return nil
@@ -100,7 +99,13 @@ func (b *build) dropTables(ctx context.Context) error {
 		}
 		tables = slices.DeleteFunc(tables, func(t chstore.Info) bool { return t.Mark == n.mark })
 	}
-	for _, t := range tables { // that are never exchanged
+	return b.dropAside(ctx, tables)
+}
+
+// dropAside drops those of the tables that this rebuild has made, under any name that is
+// not live. They are none that are exchanged.
+func (b *build) dropAside(ctx context.Context, tables []chstore.Info) error {
+	for _, t := range tables {
 		if t.Mark.Rebuild != b.job.ID || isLive(t.Table) {
 			continue
 		}

@@ -114,7 +114,7 @@ func (b *build) intact(ctx context.Context, tables map[named]chstore.Info) error
 		if err != nil {
 			return err //nolint:wrapcheck // it says what
 		}
-		if len(commands) > 0 && b.spec.Scope.IsZero() { // what is carried over is cut to the scope
+		if len(commands) > 0 {
 			return b.tampered(t.Table, "somebody has changed its rows: "+commands[0])
 		}
 		if err := b.strangers(ctx, t); err != nil {
