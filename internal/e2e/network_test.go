@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestFaultyS3(t *testing.T) {
 	p.percent.Store(1)
 	stop := produce(t, newProducers(t, w.redis.URL(), rec, seed))
 	env := w.with(busyEnv, impatientEnv, p.env())
-	for n := 0; n < lives; {
+	for n := 0; n < lives || n < 4*lives && !p.proves(); {
 		d := start(t, env, "archive")
 		pause(t, life/2+time.Duration(rng.Int64N(int64(life))), d.ended)
 		if d.running() {
@@ -53,9 +54,20 @@ func TestFaultyS3(t *testing.T) {
 			t.Errorf("no request met the fault %q", f)
 		}
 	}
-	if p.commit[after]+p.commit[cutAfter]+p.commit[cutResponse]+p.commit[silent] < 5 || commits < 5*lives {
+	if !p.lostCommits() || commits < 5*lives {
 		t.Errorf("%d commits, and too few whose answer was lost, prove nothing", commits)
 	}
+}
+
+// proves says whether every fault was met, and commits' answers were lost.
+func (p *proxy) proves() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.Contains(p.faults[:], 0) && p.lostCommits()
+}
+
+func (p *proxy) lostCommits() bool {
+	return p.commit[after]+p.commit[cutAfter]+p.commit[cutResponse]+p.commit[silent] >= 5
 }
 
 // TestRedisRestarts crashes Redis and stops it in good order while the archiver
