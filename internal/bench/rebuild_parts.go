@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
@@ -109,8 +111,14 @@ func (b *rebuildBench) scoped(ctx context.Context, t table) error {
 	if _, err := b.rebuild(ctx, definition, rebuild.Spec{Projection: name}); err != nil {
 		return err
 	}
+	if err := b.atRest(ctx); err != nil {
+		return err
+	}
 	whole, err := b.rebuild(ctx, definition, rebuild.Spec{Projection: name})
 	if err != nil {
+		return err
+	}
+	if err := b.atRest(ctx); err != nil {
 		return err
 	}
 	before, err := b.fingerprint(ctx, name)
@@ -137,6 +145,31 @@ func (b *rebuildBench) scoped(ctx context.Context, t table) error {
 		t.row("of one tenant: "+phase, "s", one.phases[phase].Seconds(), "")
 	}
 	return b.dropTables(ctx)
+}
+
+// atRest waits until ClickHouse has merged what was loaded: what comes next is not to wait
+// for that.
+func (b *rebuildBench) atRest(ctx context.Context) error {
+	const looks = 5 // in a row without a merge: one ends, and the next begins
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for none := 0; none < looks; {
+		out, err := b.engine.Query(ctx, "SELECT count() FROM system.merges")
+		switch {
+		case err != nil:
+			return err
+		case strings.TrimSpace(out) == "0":
+			none++
+		default:
+			none = 0
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // fold shows the memory that a worker needs for many aggregates, and for a tenth of
