@@ -78,6 +78,15 @@ func TestPourAndCarryOver(t *testing.T) {
 			t.Errorf("%s: after the deletion: %+v, %v", engine, diff, err)
 		}
 	}
+	keeping := spec("MergeTree")
+	keeping.PartitionBy = "tenant"
+	kept := made(t, store, "kept", keeping, events)
+	if err := store.Clone(ctx, store.Table("nowhere"), kept); !errors.Is(err, chstore.ErrNoTable) {
+		t.Errorf("a table that is not there is cloned: %v", err)
+	}
+	if rows, err := store.Rows(ctx, kept); err != nil || rows != events {
+		t.Errorf("then the other one has %d rows, %v; want %d", rows, err, events)
+	}
 	summing := spec("SummingMergeTree")
 	staging := made(t, store, "staging", summing.Staging(), events)
 	poured := made(t, store, "poured", summing, 0)

@@ -67,10 +67,9 @@ const (
 
 // Kill kills the statements of the job that run and do what, and returns when they have
 // ended: "" for all, "chunk/7" for the load of a chunk. What begins meanwhile is left
-// alone. That of a client that is gone
-// runs on for seconds: whoever takes over a job kills first, then looks. A statement that
-// does not end within half a minute is ErrBusy, and named: then it may still have its
-// effect, and to call Kill again waits on.
+// alone. That of a client that is gone runs on for seconds: whoever takes over a job kills
+// first, then looks. A statement that does not end within half a minute is ErrBusy, and
+// named: then it may still have its effect, and to call Kill again waits on.
 func (s *Store) Kill(ctx context.Context, what string) error { return s.kill(ctx, what, killWithin) }
 
 func (s *Store) kill(ctx context.Context, what string, within time.Duration) error {

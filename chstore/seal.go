@@ -25,9 +25,11 @@ type Part struct {
 	First     int64  `json:"first"`
 	Last      int64  `json:"last"`
 	Mutation  int64  `json:"mutation,omitempty"`
-	// Deleted says that rows of it are deleted: when a merge finds that they were all,
-	// the part is gone.
+	// Deleted says that rows of it are deleted, perhaps all: when a merge finds that they
+	// were, the part is gone.
 	Deleted bool `json:"deleted,omitempty"`
+
+	name string
 }
 
 // Seal returns the seal of a table as it is.
@@ -42,16 +44,47 @@ func (s *Store) Seal(ctx context.Context, table Table) (Seal, error) {
 			" AND table = " + Literal(table.Name) + " ORDER BY partition_id, min_block_number",
 	}, func(rows driver.Rows) error {
 		var p Part
-		var name string
 		var deleted uint8
-		if err := rows.Scan(&p.Partition, &p.First, &p.Last, &deleted, &name); err != nil {
+		if err := rows.Scan(&p.Partition, &p.First, &p.Last, &deleted, &p.name); err != nil {
 			return err
 		}
 		p.Deleted = deleted != 0
-		p.Mutation = mutationOf(name, p.Partition)
+		p.Mutation = mutationOf(p.name, p.Partition)
 		seal.Parts = append(seal.Parts, p)
 		return nil
 	})
+	return seal, err
+}
+
+// SealLeft is Seal, and looks into parts of which rows are deleted: those that have others
+// left are not to be gone either. What marks the deleted rows is read for it.
+func (s *Store) SealLeft(ctx context.Context, table Table) (Seal, error) {
+	seal, err := s.Seal(ctx, table)
+	if err != nil {
+		return seal, err
+	}
+	var names []string
+	for _, p := range seal.Parts {
+		if p.Deleted {
+			names = append(names, Literal(p.name))
+		}
+	}
+	if len(names) == 0 {
+		return seal, nil
+	}
+	left := map[string]bool{}
+	err = s.query(ctx, &statement{
+		what: "parts", doing: "look for rows that are left in the parts of " + table.Name, settings: s.latest(),
+		text: "SELECT DISTINCT _part FROM " + table.String() + " WHERE _part IN (" + strings.Join(names, ", ") + ")",
+	}, func(rows driver.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		left[name] = true
+		return err
+	})
+	for i := range seal.Parts {
+		seal.Parts[i].Deleted = seal.Parts[i].Deleted && !left[seal.Parts[i].name]
+	}
 	return seal, err
 }
 

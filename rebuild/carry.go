@@ -58,7 +58,7 @@ func (b *build) noteCarried(ctx context.Context) error {
 }
 
 func (b *build) carriedNow(ctx context.Context) (n carriedNote, err error) {
-	if n.Seal, err = b.db.Seal(ctx, b.shadow()); err != nil {
+	if n.Seal, err = b.db.SealLeft(ctx, b.shadow()); err != nil {
 		return n, err //nolint:wrapcheck // it says what
 	}
 	commands, err := b.db.Mutations(ctx, b.shadow())
@@ -132,6 +132,9 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 	}
 	if alike {
 		cut, mark := b.scaffold(cutRole) // in which the rows of the scope are deleted
+		if err := b.dropCuts(ctx); err != nil {
+			return 0, err
+		}
 		if err := b.db.CreateTable(ctx, cut, b.sub.spec.Quiet(), mark); err != nil {
 			return 0, err //nolint:wrapcheck // it says what
 		}
@@ -155,6 +158,17 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 	}
 	b.h.Log("info", fmt.Sprintf("carried %d rows over into another table", rows))
 	return rows, nil
+}
+
+// dropCuts drops the tables that earlier attempts have linked from: a worker that was
+// stopped, and goes on, then has nothing to link into the shadow.
+func (b *build) dropCuts(ctx context.Context) error {
+	tables, err := b.db.Marked(ctx, "", b.name())
+	if err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
+	_, mark := b.scaffold(cutRole)
+	return b.dropAside(ctx, slices.DeleteFunc(tables, func(t chstore.Info) bool { return t.Mark != mark }))
 }
 
 // ofKey says whether a scope is told by columns of the table's key: then all rows of a key

@@ -14,8 +14,11 @@ import (
 	"github.com/reservoirhq/reservoir/projection/foldstore"
 )
 
-// foldBlock is how many rows of final states go into one statement.
-const foldBlock = 50_000
+// A statement puts so many rows of final states into a table, or so many bytes of them.
+const (
+	foldBlock      = 50_000
+	foldBlockBytes = 96 << 20
+)
 
 // fold is the load of a projection of kind fold: all events up to where the plan goes
 // are taken to their aggregates, stream after stream, and then the rows of the final
@@ -119,7 +122,7 @@ func (r *foldRows) write(ctx context.Context, workers int, insert func(ctx conte
 		if err != nil {
 			return fmt.Errorf("make the rows of aggregate %q: %w", a.Key, err)
 		}
-		if blocks[worker].Len() < foldBlock && blocks[worker].Bytes() < chunkRaw {
+		if blocks[worker].Len() < foldBlock && blocks[worker].Bytes() < foldBlockBytes {
 			return nil
 		}
 		return flush(ctx, blocks[worker])

@@ -75,6 +75,17 @@ func TestTrimmedWhileFed(t *testing.T) {
 	}
 }
 
+// loud makes the service anew, and gives what its log says from now on.
+func (k *kitchen) loud() *lockedBuffer {
+	k.t.Helper()
+	said := &lockedBuffer{}
+	k.opts.Logger = slog.New(slog.NewTextHandler(said, nil))
+	var err error
+	k.svc, err = rebuild.New(k.opts)
+	k.must(err)
+	return said
+}
+
 // lost is what a projector says of how many entries were lost.
 func (k *kitchen) lost(reg prometheus.Gatherer) (n float64) {
 	k.t.Helper()
@@ -96,11 +107,7 @@ func TestLossesAreNamed(t *testing.T) {
 	k.must(k.publish(t.Context(), "shop:orders", 20))
 	k.archiveAll(100)
 	k.build(rebuild.Spec{Projection: "ids"})
-	var said lockedBuffer
-	k.opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
-	var err error
-	k.svc, err = rebuild.New(k.opts)
-	k.must(err)
+	said := k.loud()
 
 	k.must(k.publish(t.Context(), "shop:orders", 10))
 	k.must(k.trim(t.Context(), 1))
@@ -130,17 +137,13 @@ func TestLossesAreToldOnce(t *testing.T) {
 	k.archiveAll(100)
 	k.build(rebuild.Spec{Projection: "ids"})
 	k.build(rebuild.Spec{Projection: "ids"})
-	var said lockedBuffer
-	k.opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
-	var err error
-	k.svc, err = rebuild.New(k.opts)
-	k.must(err)
+	said := k.loud()
 	k.must(k.publish(t.Context(), "shop:orders", 8))
 	k.must(k.trim(t.Context(), 0))
 	reg := prometheus.NewPedanticRegistry()
 	k.projectWith(reg, "ids")
 	eventually(t, 30*time.Second, func() bool { return k.lost(reg) > 0 }, func() string { return "nothing is said to be lost" })
-	_, err = k.svc.Rollback(t.Context(), "ids", "ann")
+	_, err := k.svc.Rollback(t.Context(), "ids", "ann")
 	k.must(err)
 	k.must(k.publish(t.Context(), "shop:orders", 1))
 	k.has(21)

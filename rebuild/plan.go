@@ -18,11 +18,13 @@ const (
 	// planVersion is the version of plans that this program writes.
 	planVersion = 1
 	// chunkEvents is how many events a chunk has, about: it is one block in the
-	// memory of the server. Plans of more than maxChunks have larger ones.
-	chunkEvents = 250_000
+	// memory of the server, and the larger blocks are the less it has to merge. Plans of
+	// more than maxChunks have larger ones.
+	chunkEvents = 500_000
 	maxChunks   = 20_000
-	// chunkRaw bounds the names and values of a chunk's events, about.
-	chunkRaw = 96 << 20
+	// chunkRaw bounds the names and values of a chunk's events, about: as many bytes as
+	// ClickHouse puts into a block of an INSERT SELECT by default.
+	chunkRaw = 256 << 20
 	// chunkObjects bounds the objects of one chunk, and so its statement.
 	chunkObjects = 64
 	// planGaps is how many gaps a plan names.

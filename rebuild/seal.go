@@ -44,7 +44,7 @@ func (b *build) tables(ctx context.Context) (map[named]chstore.Info, error) {
 func (b *build) seal(ctx context.Context, tables map[named]chstore.Info, file string) (err error) {
 	seals := map[string]chstore.Seal{}
 	for n, t := range tables {
-		if seals[n.live.Name], err = b.db.Seal(ctx, t.Table); err != nil {
+		if seals[n.live.Name], err = b.db.SealLeft(ctx, t.Table); err != nil {
 			return err //nolint:wrapcheck // it says what
 		}
 	}
