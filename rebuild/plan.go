@@ -25,6 +25,10 @@ const (
 	// chunkRaw bounds the names and values of a chunk's events, about: as many bytes as
 	// ClickHouse puts into a block of an INSERT SELECT by default.
 	chunkRaw = 256 << 20
+	// Where a rate is given its pauses lie between chunks, which are then at most so much of
+	// it, in seconds, but not smaller than that.
+	chunkSeconds = 5
+	chunkLeast   = 10_000
 	// chunkObjects bounds the objects of one chunk, and so its statement.
 	chunkObjects = 64
 	// planGaps is how many gaps a plan names.
@@ -86,8 +90,8 @@ type planner struct {
 }
 
 // makePlan looks at what the archive holds of the streams. A filter leaves out
-// segments that have nothing of it.
-func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher) (*Plan, error) {
+// segments that have nothing of it. A rate, in events a second, makes chunks smaller.
+func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher, rate float64) (*Plan, error) {
 	p := &Plan{Version: planVersion}
 	plans := make([]*archive.Plan, len(streams))
 	var events uint64
@@ -98,7 +102,7 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		}
 		events += plans[i].Totals.Events
 	}
-	c := &planner{plan: p, target: max(chunkEvents, events/maxChunks)}
+	c := &planner{plan: p, target: max(chunkTarget(rate), events/maxChunks)}
 	for i, stream := range streams {
 		if err := c.stream(ctx, stream, plans[i]); err != nil {
 			return nil, fmt.Errorf("plan the rebuild: %w", err)
@@ -109,6 +113,14 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		p.Bytes += p.Chunks[i].Bytes
 	}
 	return p, nil
+}
+
+// chunkTarget is how many events a chunk has at a rate, 0 if there is none.
+func chunkTarget(rate float64) uint64 {
+	if rate == 0 {
+		return chunkEvents
+	}
+	return uint64(min(chunkEvents, max(chunkLeast, chunkSeconds*rate)))
 }
 
 func (c *planner) stream(ctx context.Context, name string, from *archive.Plan) error {
