@@ -42,7 +42,11 @@ func (h *Handle) Report(change func(*Progress)) {
 func (s *session) report(change func(*Progress)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	phase := s.progress.Phase
 	change(&s.progress)
+	if s.progress.Phase != phase { // it counts something else from here on
+		s.rate = rate{}
+	}
 	if len(s.progress.Streams) > MaxProgressStreams {
 		s.progress.Streams = s.progress.Streams[:MaxProgressStreams]
 	}

@@ -123,6 +123,9 @@ type Progress struct {
 	Done  uint64 `json:"done"`
 	Total uint64 `json:"total,omitempty"`
 	Exact bool   `json:"exact,omitempty"`
+	// Begun of the events done are only shown as such: what deals with them may fail, and
+	// then they are taken back. It is not in the document.
+	Begun uint64 `json:"-"`
 	// Selected of the events done passed the filter; DeadLetters of these were
 	// set aside.
 	Selected    uint64 `json:"selected"`

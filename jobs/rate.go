@@ -8,7 +8,8 @@ const (
 )
 
 // rate measures how fast a number grows: over the last rateWindow, or since the
-// first sample where that is later.
+// first sample where that is later. Where the number falls, what was taken back has
+// not been there.
 type rate struct {
 	samples []sample // oldest first
 }
@@ -20,6 +21,9 @@ type sample struct {
 
 func (r *rate) add(done uint64) {
 	at := time.Now()
+	for n := len(r.samples); n > 0 && r.samples[n-1].done > done; n-- {
+		r.samples = r.samples[:n-1]
+	}
 	if n := len(r.samples); n > 0 && at.Sub(r.samples[n-1].at) < rateStep {
 		return
 	}
