@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -90,10 +91,15 @@ func (s *Store) Table(name string) Table { return Table{Database: s.server.Datab
 
 // Ping asks the server whether it is there.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.failed("reach ClickHouse", s.conn.Ping(ctx))
+	return s.failed("reach ClickHouse", s.conn.Ping(s.context(ctx, &statement{what: "ping"})))
 }
 
 func (s *Store) probe(ctx context.Context) error {
+	// Over HTTP a connection begins with a statement. What asks for the version has no
+	// context, and so no ID for it: it finds the connection made.
+	if err := s.Ping(ctx); err != nil {
+		return err
+	}
 	version, err := s.conn.ServerVersion()
 	if err != nil {
 		return s.failed("ask for the version", err)
@@ -102,9 +108,8 @@ func (s *Store) probe(ctx context.Context) error {
 	if v.Major < minMajor || v.Major == minMajor && v.Minor < minMinor {
 		return remedy.Wrapf(fmt.Errorf("%w: %d.%d.%d", ErrTooOld, v.Major, v.Minor, v.Patch), "Upgrade ClickHouse to %d.%d or newer.", minMajor, minMinor)
 	}
-	row := s.conn.QueryRow(ctx, "SELECT version(), hostName()")
-	if err := row.Scan(&s.server.Version, &s.server.Host); err != nil {
-		return s.failed("ask for the version", err)
+	if err := s.scan(ctx, &statement{what: "probe", doing: "ask for the version", text: "SELECT version(), hostName()"}, &s.server.Version, &s.server.Host); err != nil {
+		return err
 	}
 	return s.probeSettings(ctx)
 }
@@ -112,25 +117,22 @@ func (s *Store) probe(ctx context.Context) error {
 // probeSettings keeps of the settings that are to be sent those that the server knows.
 func (s *Store) probeSettings(ctx context.Context) error {
 	ours := allSettings()
-	names := make([]string, 0, len(ours))
-	for name := range ours {
-		names = append(names, name)
-	}
-	rows, err := s.conn.Query(ctx, "SELECT name FROM system.settings WHERE name IN ("+Literals(names)+")")
-	if err != nil {
-		return s.failed("ask for the settings", err)
-	}
-	s.known = clickhouse.Settings{}
-	for rows.Next() {
+	known := clickhouse.Settings{}
+	err := s.query(ctx, &statement{
+		what: "probe", doing: "ask for the settings",
+		text: "SELECT name FROM system.settings WHERE name IN (" + Literals(slices.Collect(maps.Keys(ours))) + ")",
+	}, func(rows driver.Rows) error {
 		var name string
 		if err := rows.Scan(&name); err != nil {
-			return errors.Join(s.failed("ask for the settings", err), rows.Close())
+			return err
 		}
-		s.known[name] = true
+		known[name] = true
 		delete(ours, name)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for name := range maps.Keys(ours) {
-		s.server.Unknown = append(s.server.Unknown, name)
-	}
-	return s.failed("ask for the settings", errors.Join(rows.Err(), rows.Close()))
+	s.known, s.server.Unknown = known, slices.Collect(maps.Keys(ours))
+	return nil
 }

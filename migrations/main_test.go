@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,13 +49,14 @@ type bench struct {
 	place  migrations.Place
 }
 
-func newBench(t testing.TB, onS3 bool) *bench {
+// newBench begins with elements of the server's configuration.
+func newBench(t testing.TB, onS3 bool, elements ...string) *bench {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "users.xml")
 	if err := os.WriteFile(file, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, ch: stacktest.ClickHouse(t, stack.ClickHouseOptions{Config: "<users_config>" + file + "</users_config>"})}
+	b := &bench{t: t, ch: stacktest.ClickHouse(t, stack.ClickHouseOptions{Config: "<users_config>" + file + "</users_config>" + strings.Join(elements, "")})}
 	b.config = chstore.Config{URL: b.ch.URL(), Database: "shop"}
 	b.m = b.migrator(b.config)
 	if onS3 {

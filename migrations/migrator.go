@@ -61,7 +61,7 @@ type Migration struct {
 
 // Open returns a Migrator, which connects when it is first used.
 func Open(opts Options) (*Migrator, error) {
-	db, database, err := chstore.OpenDB(opts.ClickHouse)
+	db, database, err := chstore.OpenDB(opts.ClickHouse, "migrate")
 	if err != nil {
 		return nil, err
 	}
