@@ -23,7 +23,7 @@ func clickhouseConfig(cfg *config.Loaded) (chstore.Config, error) {
 	}
 	return chstore.Config{
 		URL: c.URL.Reveal(), User: c.Username, Password: c.Password.Reveal(), Database: c.Database, TLS: secure,
-		Cluster: c.Cluster, Replicated: c.Replicated, DialTimeout: c.DialTimeout.D(),
+		Cluster: c.Cluster, Readers: c.Readers, Replicated: c.Replicated, DialTimeout: c.DialTimeout.D(),
 	}, nil
 }
 

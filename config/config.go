@@ -153,7 +153,8 @@ type ClickHouse struct {
 	PasswordFile string       `koanf:"password_file" doc:"File that holds the password; a trailing newline is dropped."`
 	Database     string       `koanf:"database" doc:"Database of the tables; empty: as the URL says, else default."`
 	ArchiveDB    string       `koanf:"archive_database" default:"archive" doc:"Database of the views over the archive; see reservoir migrate."`
-	Cluster      string       `koanf:"cluster" doc:"Name of the cluster, as in system.clusters, on which tables are made and over which loads are spread; empty: the one server."`
+	Cluster      string       `koanf:"cluster" doc:"Name of the cluster, as in system.clusters, on whose servers tables are made, and which share the reading of an archive on S3; empty: the one server."`
+	Readers      string       `koanf:"readers" doc:"Name of the cluster, as in system.clusters, whose servers share the reading of an archive on S3; empty: clickhouse.cluster, or else the one server. Tables are not made there."`
 	Replicated   bool         `koanf:"replicated" default:"false" doc:"Make replicated tables."`
 	TLS          TLS          `koanf:"tls" doc:"TLS to ClickHouse."`
 	DialTimeout  Duration     `koanf:"dial_timeout" default:"10s" min:"1ms" doc:"Longest wait for a connection."`

@@ -157,6 +157,8 @@ func TestProblems(t *testing.T) {
 		{"wrong section", "concurrency: 3", "", []string{"unknown key", "did you mean archive.concurrency?"}},
 		{"nothing near", "completely_different: 3", "", []string{"completely_different", "unknown key"}},
 		{"several", "a_b_c_d: 1\nredis: {db: x}\nlog: {level: loud}", "", []string{"2 problems", "a_b_c_d", `redis.db`, `"x" is not a whole number`}},
+		{"readers of a directory", "store: {url: file:///a}\nclickhouse: {readers: all}", "", []string{"clickhouse.readers", "store.url is a directory", "want an archive on S3"}},
+		{"replicas of nothing", "clickhouse: {replicated: true}", "", []string{"clickhouse.replicated", "is set without clickhouse.cluster"}},
 		{"variable typo", "", "RESERVOIR_REDIS_ULR=x", []string{"RESERVOIR_REDIS_ULR", "did you mean RESERVOIR_REDIS_URL?"}},
 		{"variable value", "", "RESERVOIR_REDIS_DB=x", []string{"redis.db (RESERVOIR_REDIS_DB)", "whole number"}},
 		{"twice", "redis: {db: 1}\nredis: {db: 2}", "", []string{"redis", ":2", "already set in line 1"}},

@@ -45,6 +45,9 @@ func (c *Config) problems() []Problem {
 	if c.ClickHouse.Replicated && c.ClickHouse.Cluster == "" {
 		bad("clickhouse.replicated", "true", "is set without clickhouse.cluster", "want the name of the cluster, as in system.clusters")
 	}
+	if c.ClickHouse.Readers != "" && strings.HasPrefix(c.Store.URL.text, "file://") {
+		bad("clickhouse.readers", c.ClickHouse.Readers, "is set, but store.url is a directory", "want an archive on S3, which several servers can read, or no clickhouse.readers")
+	}
 	if (c.Store.AccessKey == "") != c.Store.SecretKey.IsZero() {
 		bad("store.access_key", "", "only one of access_key and secret_key is set", "want both, or neither for the standard AWS chain")
 	}
