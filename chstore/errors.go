@@ -194,9 +194,9 @@ func remedied(e *Error) error {
 	case errors.Is(e, ErrDiskFull):
 		return remedy.Wrap(e, "Free space on the server of ClickHouse, or drop generations that are no longer needed, then go on.")
 	case e.Code == 241:
-		return remedy.Wrap(e, "Make chunks smaller, or give the user of Reservoir more memory (max_memory_usage).")
+		return remedy.Wrap(e, "Load fewer chunks at once (--concurrency), or give the user of Reservoir more memory (max_memory_usage).")
 	case e.Code == 252:
-		return remedy.Wrap(e, "Make chunks larger or the partitions of the table fewer, and wait until parts are merged.")
+		return remedy.Wrap(e, "Wait until parts are merged; if it comes again, give the table fewer partitions.")
 	case errors.Is(e, ErrSource):
 		return remedy.Wrap(e, "Check that the server of ClickHouse reaches the object store, and that the credentials may read it.")
 	}

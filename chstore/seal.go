@@ -25,8 +25,8 @@ type Part struct {
 	First     int64  `json:"first"`
 	Last      int64  `json:"last"`
 	Mutation  int64  `json:"mutation,omitempty"`
-	// Deleted says that rows of it are deleted, perhaps all: when a merge finds that they
-	// were, the part is gone.
+	// Deleted says that rows of it are deleted, and that perhaps none is left: when a merge
+	// finds that, the part is gone.
 	Deleted bool `json:"deleted,omitempty"`
 
 	name string
@@ -60,32 +60,42 @@ func (s *Store) Seal(ctx context.Context, table Table) (Seal, error) {
 // left are not to be gone either. What marks the deleted rows is read for it.
 func (s *Store) SealLeft(ctx context.Context, table Table) (Seal, error) {
 	seal, err := s.Seal(ctx, table)
-	if err != nil {
-		return seal, err
-	}
-	var names []string
-	for _, p := range seal.Parts {
-		if p.Deleted {
-			names = append(names, Literal(p.name))
+	for err == nil && slices.ContainsFunc(seal.Parts, func(p Part) bool { return p.Deleted }) {
+		var left map[string]bool
+		if left, err = s.partsLeft(ctx, table); err != nil {
+			break
 		}
+		for i := range seal.Parts {
+			seal.Parts[i].Deleted = seal.Parts[i].Deleted && !left[seal.Parts[i].name]
+		}
+		var now Seal
+		if now, err = s.Seal(ctx, table); err != nil || seal.all(now, func(p Part) bool { return p.Deleted }) {
+			break
+		}
+		seal = now // parts were merged before it was looked into them
 	}
-	if len(names) == 0 {
-		return seal, nil
-	}
+	return seal, err
+}
+
+// all says whether those parts that meet a condition are parts of a later seal as they are.
+func (s Seal) all(later Seal, those func(Part) bool) bool {
+	return !slices.ContainsFunc(s.Parts, func(p Part) bool {
+		return those(p) && !slices.ContainsFunc(later.Parts, func(l Part) bool { return l.name == p.name })
+	})
+}
+
+// partsLeft names the parts from which rows are deleted, but not all.
+func (s *Store) partsLeft(ctx context.Context, table Table) (map[string]bool, error) {
 	left := map[string]bool{}
-	err = s.query(ctx, &statement{
+	return left, s.query(ctx, &statement{
 		what: "parts", doing: "look for rows that are left in the parts of " + table.Name, settings: s.latest(),
-		text: "SELECT DISTINCT _part FROM " + table.String() + " WHERE _part IN (" + strings.Join(names, ", ") + ")",
+		text: "SELECT DISTINCT _part FROM " + table.String() + " WHERE _part IN (SELECT name FROM system.parts WHERE active AND has_lightweight_delete AND " + s.part(table) + ")",
 	}, func(rows driver.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		left[name] = true
 		return err
 	})
-	for i := range seal.Parts {
-		seal.Parts[i].Deleted = seal.Parts[i].Deleted && !left[seal.Parts[i].name]
-	}
-	return seal, err
 }
 
 // mutationOf reads the name of a part: partition_first_last_level[_mutation].

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/remedy"
@@ -54,11 +56,14 @@ func (b *build) noteCarried(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if now.Seal, err = b.db.SealLeft(ctx, b.shadow()); err != nil {
+		return err //nolint:wrapcheck // it says what
+	}
 	return putAnew(ctx, b.h.Files(), carriedFile, now)
 }
 
 func (b *build) carriedNow(ctx context.Context) (n carriedNote, err error) {
-	if n.Seal, err = b.db.SealLeft(ctx, b.shadow()); err != nil {
+	if n.Seal, err = b.db.Seal(ctx, b.shadow()); err != nil {
 		return n, err //nolint:wrapcheck // it says what
 	}
 	commands, err := b.db.Mutations(ctx, b.shadow())
@@ -161,14 +166,18 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 }
 
 // dropCuts drops the tables that earlier attempts have linked from: a worker that was
-// stopped, and goes on, then has nothing to link into the shadow.
+// stopped when it had made one then has nothing to link into the shadow.
 func (b *build) dropCuts(ctx context.Context) error {
 	tables, err := b.db.Marked(ctx, "", b.name())
 	if err != nil {
 		return err //nolint:wrapcheck // it says what
 	}
 	_, mark := b.scaffold(cutRole)
-	return b.dropAside(ctx, slices.DeleteFunc(tables, func(t chstore.Info) bool { return t.Mark != mark }))
+	return b.dropAside(ctx, slices.DeleteFunc(tables, func(t chstore.Info) bool {
+		_, attempt, _ := strings.Cut(t.Table.Name, "__"+cutRole)
+		epoch, err := strconv.ParseUint(attempt, 10, 64)
+		return t.Mark != mark || err != nil || epoch >= uint64(b.h.Epoch())
+	}))
 }
 
 // ofKey says whether a scope is told by columns of the table's key: then all rows of a key

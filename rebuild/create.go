@@ -78,7 +78,7 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	if err != nil {
 		return nil, err
 	}
-	plan, err := makePlan(ctx, s.opts.Archive, streams, spec.Format, filter, spec.Rate)
+	plan, err := makePlan(ctx, s.opts.Archive, streams, spec.Format, filter, spec.Concurrency, spec.Rate)
 	if err != nil {
 		return nil, err
 	}

@@ -334,6 +334,8 @@ func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
 			}
 			c.b.goThrough(err)
 		case errors.Is(err, chstore.ErrData): // find out which events it is
+		case errors.Is(err, chstore.ErrResources), errors.Is(err, errManyUnusable): // in smaller blocks
+			c.b.h.Log("warn", fmt.Sprintf("chunk %d goes through this process, in smaller blocks: %v", c.index, err))
 		default:
 			return rows, err
 		}

@@ -22,11 +22,15 @@ const (
 	// more than maxChunks have larger ones.
 	chunkEvents = 500_000
 	maxChunks   = 20_000
+	// Of few events chunks are smaller, but not smaller than chunkShared: each of those that
+	// load at once is to get chunksEach.
+	chunkShared = 250_000
+	chunksEach  = 4
 	// chunkRaw bounds the names and values of a chunk's events, about: as many bytes as
 	// ClickHouse puts into a block of an INSERT SELECT by default.
 	chunkRaw = 256 << 20
-	// Where a rate is given its pauses lie between chunks, which are then at most so much of
-	// it, in seconds, but not smaller than that.
+	// Where a rate is given its pauses lie between chunks, which are then so many seconds of
+	// it, about, but not smaller than chunkLeast.
 	chunkSeconds = 5
 	chunkLeast   = 10_000
 	// chunkObjects bounds the objects of one chunk, and so its statement.
@@ -90,8 +94,9 @@ type planner struct {
 }
 
 // makePlan looks at what the archive holds of the streams. A filter leaves out
-// segments that have nothing of it. A rate, in events a second, makes chunks smaller.
-func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher, rate float64) (*Plan, error) {
+// segments that have nothing of it. So many chunks at once, and
+// a rate in events a second, make chunks smaller.
+func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher, concurrency int, rate float64) (*Plan, error) {
 	p := &Plan{Version: planVersion}
 	plans := make([]*archive.Plan, len(streams))
 	var events uint64
@@ -102,7 +107,7 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		}
 		events += plans[i].Totals.Events
 	}
-	c := &planner{plan: p, target: max(chunkTarget(rate), events/maxChunks)}
+	c := &planner{plan: p, target: chunkTarget(events, concurrency, rate)}
 	for i, stream := range streams {
 		if err := c.stream(ctx, stream, plans[i]); err != nil {
 			return nil, fmt.Errorf("plan the rebuild: %w", err)
@@ -115,12 +120,13 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 	return p, nil
 }
 
-// chunkTarget is how many events a chunk has at a rate, 0 if there is none.
-func chunkTarget(rate float64) uint64 {
-	if rate == 0 {
-		return chunkEvents
+// chunkTarget is how many events a chunk of a plan has.
+func chunkTarget(events uint64, concurrency int, rate float64) uint64 {
+	target := min(chunkEvents, max(chunkShared, events/uint64(chunksEach*concurrency))) //nolint:gosec // small
+	if rate > 0 {
+		target = uint64(min(float64(target), max(chunkLeast, chunkSeconds*rate)))
 	}
-	return uint64(min(chunkEvents, max(chunkLeast, chunkSeconds*rate)))
+	return max(target, events/maxChunks)
 }
 
 func (c *planner) stream(ctx context.Context, name string, from *archive.Plan) error {
@@ -151,7 +157,7 @@ func (c *planner) stream(ctx context.Context, name string, from *archive.Plan) e
 
 // segment puts a segment with its neighbours, or cuts it by its IDs.
 func (c *planner) segment(stream int, s *archive.PlannedSegment) {
-	if s.Count > 1 && (s.Count > 2*c.target || s.Raw > 2*chunkRaw) {
+	if s.Count > 1 && (s.Count > c.target*3/2 || s.Raw > chunkRaw*3/2) {
 		c.open = nil
 		c.split(stream, s)
 		return

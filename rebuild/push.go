@@ -2,12 +2,14 @@ package rebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
@@ -75,14 +77,8 @@ func (s *Scope) rows(d *projection.Definition) string {
 func (c *chunkLoad) push(ctx context.Context) (uint64, error) {
 	b, source := c.b, c.b.source(c.chunk)
 	source.Alone = c.tries > 1 // another server of the cluster may be down, which the error does not say
-	if c.chunk.Whole {
-		n, err := b.db.Count(ctx, source, "SELECT 1 AS x FROM events")
-		if err != nil {
-			return 0, err //nolint:wrapcheck // it says what
-		}
-		if n != c.chunk.Events {
-			return 0, fmt.Errorf("the segments hold %d events, and the commit log says %d: run `reservoir verify`", n, c.chunk.Events)
-		}
+	if err := c.countObjects(ctx, source); err != nil {
+		return 0, err
 	}
 	if err := c.pushStrays(ctx, source); err != nil {
 		return 0, err
@@ -105,11 +101,32 @@ func (c *chunkLoad) push(ctx context.Context) (uint64, error) {
 	return rows, err //nolint:wrapcheck // it says what
 }
 
+// countObjects counts the events of the objects that a chunk is made of, or is a part of,
+// against the commit log.
+func (c *chunkLoad) countObjects(ctx context.Context, source chstore.Source) error {
+	want := c.chunk.Events
+	if !c.chunk.Whole {
+		source.Range = event.Range{}
+		_, want = c.planned()
+	}
+	n, err := c.b.db.Count(ctx, source, "SELECT 1 AS x FROM events")
+	if err == nil && n != want {
+		err = fmt.Errorf("the segments hold %d events, and the commit log says %d: run `reservoir verify`", n, want)
+	}
+	return err //nolint:wrapcheck // it says what
+}
+
+// errManyUnusable is that a chunk has more events that cannot be used than are listed at once.
+var errManyUnusable = errors.New("many of its events cannot be used")
+
 // unusable takes note of the events that do not meet what the definition requires.
 func (c *chunkLoad) unusable(ctx context.Context, source chstore.Source) error {
 	n, err := c.b.db.Count(ctx, source, "SELECT 1 AS x FROM events WHERE NOT ("+c.b.sub.def.Usable()+"\n)")
 	if err != nil || n == 0 {
 		return err //nolint:wrapcheck // it says what
+	}
+	if n > tooManyLetters {
+		return fmt.Errorf("%w: %d", errManyUnusable, n)
 	}
 	rows, err := c.b.db.PreviewFiles(ctx, source, unusable(c.b.sub.def), tooManyLetters)
 	if err != nil {

@@ -50,9 +50,12 @@ func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s
 	return &sqlRows{db: db, def: d, columns: columns, selector: s, block: block}, nil
 }
 
-// tooManyLetters is how many events of one batch may be put aside: more are not
-// looked for.
-const tooManyLetters = 10_000
+// tooManyLetters is how many events of one batch, or of a chunk that ClickHouse reads
+// itself, may be put aside: more are not looked for.
+const tooManyLetters = 100_000
+
+// tooManyFailing is how many events of one batch are looked for one by one.
+const tooManyFailing = 10_000
 
 // make implements rowMaker.
 func (r *sqlRows) make(ctx context.Context, b *batch, count bool) (made, error) {
@@ -269,8 +272,8 @@ func (r *sqlRows) halve(ctx context.Context, b *batch, part run, without map[eve
 		}
 		return r.halve(ctx, b, second, without, failing)
 	}
-	if len(*failing) >= tooManyLetters {
-		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", tooManyLetters, err)
+	if len(*failing) >= tooManyFailing {
+		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", tooManyFailing, err)
 	}
 	var e event.Event
 	b.events.Event(part.from, &e)

@@ -104,6 +104,9 @@ func (c *chunkLoad) blocks(ctx context.Context) (rows uint64, known bool, err er
 		if err := c.rows.take(of, b, &c.letters); err != nil {
 			return err
 		}
+		if err := allowed(c.b.sub.def, uint64(len(c.letters)), c.letters); err != nil {
+			return err
+		}
 		switch {
 		case len(c.letters) > 0 && needs != 0:
 			return errWholly
@@ -188,16 +191,16 @@ func (c *chunkLoad) read(ctx context.Context, attributes event.Attributes, take 
 	return nil
 }
 
-// ofSegment gives how many events the archive has of the segment that the chunk is a part
-// of, and how many it had when the rebuild was planned.
-func (c *chunkLoad) ofSegment(ctx context.Context) (events, planned uint64, err error) {
-	r := c.chunk.Range
+// planned gives the segment that the chunk is a part of: its range, and how many events it
+// had when the rebuild was planned.
+func (c *chunkLoad) planned() (r event.Range, events uint64) {
+	r = c.chunk.Range
 	for i := range c.b.plan.Chunks {
 		part := &c.b.plan.Chunks[i]
 		if part.Whole || part.Stream != c.chunk.Stream || part.Incarnation != c.chunk.Incarnation || part.Objects[0] != c.chunk.Objects[0] {
 			continue
 		}
-		planned += part.Events
+		events += part.Events
 		if part.Range.From.Less(r.From) {
 			r.From = part.Range.From
 		}
@@ -205,6 +208,13 @@ func (c *chunkLoad) ofSegment(ctx context.Context) (events, planned uint64, err 
 			r.To = part.Range.To
 		}
 	}
+	return r, events
+}
+
+// ofSegment gives how many events the archive has of the segment that the chunk is a part
+// of, and how many it had when the rebuild was planned.
+func (c *chunkLoad) ofSegment(ctx context.Context) (events, planned uint64, err error) {
+	r, planned := c.planned()
 	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
 		Stream: string(c.b.plan.Streams[c.chunk.Stream].Stream), Incarnation: c.chunk.Incarnation, Range: r, Format: c.b.spec.Format,
 	})
