@@ -132,9 +132,12 @@ type build struct {
 	journal  *journal
 	letters  *letterBook // nil until there are some
 	events   uint64      // read in this phase
+	begun    uint64      // of the chunks that are being loaded, see shown
 	total    uint64
 	holding  string
 	reported time.Time
+
+	tempo *tempo
 
 	sealing sync.Mutex    // of what is below
 	parts   *chstore.Seal // of the table while it is loaded, see stillThere
@@ -166,6 +169,7 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the projections: %w", err)
 	}
+	b.tempo = newTempo(b.spec.Rate)
 	b.db = e.svc.opts.ClickHouse.As(b.job.ID).With(b.spec.Scope.values())
 	def := k.definition()
 	if now, with, digest, err := e.svc.definition(b.spec.Projection); err == nil && digest == b.spec.Digest {
@@ -283,9 +287,15 @@ func (b *build) after(phase string) string {
 // begin shows a phase.
 func (b *build) begin(phase string) {
 	b.events, b.total = 0, 0
+	if phase == PhaseLoad {
+		b.total = b.plan.Events
+		if b.sub.def.Kind != projection.Fold {
+			b.events = b.loadedEvents() // those that an attempt before this one has loaded are no speed
+		}
+	}
 	b.h.Log("info", "phase "+phase)
 	b.h.Report(func(p *jobs.Progress) {
-		p.Phase, p.Holding, p.Done, p.Total, p.Selected, p.Exact = phase, "", 0, 0, 0, false
+		p.Phase, p.Holding, p.Done, p.Total, p.Selected, p.Exact = phase, "", b.events, b.total, 0, false
 	})
 }
 
@@ -301,8 +311,9 @@ func (b *build) progress() error {
 // runs.
 func (b *build) report() error {
 	b.reported = time.Now()
+	b.show()
 	b.h.Report(func(p *jobs.Progress) {
-		p.Done, p.Total, p.Holding = b.events, b.total, b.holding
+		p.Holding = b.holding
 		p.Selected = b.journal.total()
 		p.DeadLetters = b.cp.Letters
 	})

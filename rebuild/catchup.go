@@ -3,11 +3,14 @@ package rebuild
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"time"
 
+	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/jobs"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/redisstream"
@@ -74,17 +77,37 @@ func (b *build) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.events, b.total = 0, b.archivedSince(ctx)
 	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
+}
+
+// archivedSince counts what the archive has that the shadow has not, 0 if that is not
+// known. What is live only comes on top.
+func (b *build) archivedSince(ctx context.Context) (events uint64) {
+	for stream, at := range b.cp.Feed.Places {
+		spec := archive.PlanSpec{Stream: stream, Incarnation: max(at.Incarnation, 1), Range: event.Range{From: at.ID.Next()}, Format: b.spec.Format}
+		plan, err := b.svc.opts.Archive.Plan(ctx, spec)
+		if err != nil { // it is for display only
+			b.h.Log("info", fmt.Sprintf("how much there is to catch up with is not known: %v", err))
+			return 0
+		}
+		events += plan.Totals.Events
+	}
+	return events
 }
 
 // drain feeds until a batch has fewer events than that, or it cannot get closer: each
 // batch has what came while the one before was fed, and no less than that.
 func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 	for last := math.MaxInt; ; {
+		if err := b.tempo.keep(ctx); err != nil {
+			return err
+		}
 		n, err := b.step(ctx, f)
 		if err != nil {
 			return err
 		}
+		b.tempo.spend(uint64(n)) //nolint:gosec // a count
 		if n < below || n < batchEvents/2 && n > last/4*3 {
 			return nil
 		}
@@ -96,7 +119,9 @@ func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 func (b *build) step(ctx context.Context, f *feeder) (int, error) {
 	for {
 		n, err := f.step(ctx)
-		b.events += uint64(n) //nolint:gosec // a count
+		if b.events += uint64(n); b.events > b.total { //nolint:gosec // a count
+			b.total = 0 // what is live only has no end that is known
+		}
 		if err == nil {
 			b.holds("")
 			return n, b.progress()
@@ -156,7 +181,10 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 		return nil, err
 	}
 	if fold, ok := rows.(*foldRows); ok {
-		if err := fold.warm(ctx, feed.Places, func([]Letter) error { return nil }, func(int) error { return nil }); err != nil {
+		if err := fold.warm(ctx, feed.Places, func([]Letter) error { return nil }, func(n int) error {
+			b.tempo.spend(uint64(n)) //nolint:gosec // a count
+			return b.tempo.keep(ctx)
+		}); err != nil {
 			return nil, errors.Join(err, fold.close())
 		}
 	}

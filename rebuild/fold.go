@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/projection"
@@ -37,10 +36,8 @@ func (b *build) fold(ctx context.Context) error {
 }
 
 func (b *build) foldInto(ctx context.Context, r *foldRows) error {
-	b.total = b.plan.Events
 	b.cp.Letters = 0
 	b.foldFrom(r)
-	began := time.Now()
 	err := r.bring(ctx, b.plan.heads(), func(some []Letter) error {
 		return allowed(b.sub.def, uint64(r.states.Refusals()), some) //nolint:gosec // a count
 	}, func(events int) error {
@@ -48,7 +45,8 @@ func (b *build) foldInto(ctx context.Context, r *foldRows) error {
 		b.events += uint64(events) //nolint:gosec // a count
 		err := b.progress()
 		b.mu.Unlock()
-		return errors.Join(err, b.pace(ctx, began, 0))
+		b.tempo.spend(uint64(events)) //nolint:gosec // a count
+		return errors.Join(err, b.tempo.keep(ctx))
 	})
 	if err != nil {
 		return err

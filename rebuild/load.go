@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -140,20 +139,14 @@ func (b *build) load(ctx context.Context) error {
 		}
 		hands <- &hand{rows: rows.(blockMaker), strays: strays}
 	}
-	b.total = b.plan.Events
-	for i := range b.plan.Chunks {
-		if _, ok := b.journal.loaded(i); ok {
-			b.events += b.plan.Chunks[i].Events
-		}
-	}
-	began, before := time.Now(), b.events
+	b.events = b.loadedEvents() // some may have been forgotten
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(b.spec.Concurrency)
 	for i := range b.plan.Chunks {
 		if b.isLoaded(i) {
 			continue
 		}
-		if err := b.pace(groupCtx, began, before); err != nil {
+		if groupCtx.Err() != nil {
 			break // the group says why, or ctx
 		}
 		group.Go(func() error {
@@ -176,19 +169,14 @@ func (b *build) isLoaded(i int) bool {
 	return ok
 }
 
-// pace waits for as long as the load is ahead of its rate.
-func (b *build) pace(ctx context.Context, began time.Time, before uint64) error {
-	if b.spec.Rate <= 0 {
-		return context.Cause(ctx)
+// loadedEvents is how many events the chunks have that the journal has.
+func (b *build) loadedEvents() (events uint64) {
+	for i := range b.plan.Chunks {
+		if _, ok := b.journal.loaded(i); ok {
+			events += b.plan.Chunks[i].Events
+		}
 	}
-	b.mu.Lock()
-	done := b.events - before
-	b.mu.Unlock()
-	ahead := time.Duration(float64(done)/b.spec.Rate*float64(time.Second)) - time.Since(began)
-	if ahead <= 0 {
-		return context.Cause(ctx)
-	}
-	return wait(ctx, ahead)
+	return events
 }
 
 // way is how the chunks are loaded.
@@ -253,16 +241,19 @@ type chunkLoad struct {
 	kind  chstore.Kind
 	*hand
 	tries   int
-	parts   int // statements of this try
+	pushed  bool // ClickHouse reads the events of this try itself
+	parts   int  // statements of this try
 	letters []Letter
 	// written is how many rows the server has written for the statements of this try, the
 	// last of which has come to now; 0 where the protocol does not tell.
 	written uint64
 	now     *atomic.Uint64
+	shown   shown // b.mu is held
 }
 
 // loadChunk loads a chunk, whatever it takes, and notes that in the journal.
 func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
+	defer c.takeBack()
 	var rows uint64
 	err := patiently(ctx, b.holdsLocked, func(ctx context.Context) (err error) {
 		if c.tries > 0 {
@@ -270,7 +261,9 @@ func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
 				return err
 			}
 		}
-		rows, err = c.once(ctx)
+		if rows, err = c.once(ctx); err != nil {
+			c.takeBack()
+		}
 		return err
 	})
 	if err != nil {
@@ -285,6 +278,7 @@ func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.journal.finish(c.index, rows)
+	c.turn(0)
 	b.events += c.chunk.Events
 	return b.progress()
 }
@@ -324,8 +318,12 @@ const attemptsPerEpoch = 1 << 20
 
 // once issues the statement of a chunk, and returns how many rows it gave.
 func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
+	if err := c.b.tempo.begin(ctx, c.chunk.Events); err != nil {
+		return 0, err
+	}
 	c.begin()
 	if c.b.pushes(c.chunk) {
+		c.pushed = true
 		rows, err := c.push(ctx)
 		switch {
 		case errors.Is(err, chstore.ErrSource), errors.Is(err, chstore.ErrNotPushable):
@@ -350,8 +348,11 @@ func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
 // begin begins another try.
 func (c *chunkLoad) begin() {
 	c.tries++
-	c.parts, c.letters = 0, c.letters[:0]
+	c.pushed, c.parts, c.letters = false, 0, c.letters[:0]
 	c.written, c.now = 0, &atomic.Uint64{}
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	c.turn(c.tries)
 }
 
 // asWritten says whether there are as many rows in the table as the statements of this
@@ -382,10 +383,15 @@ func (b *build) goThrough(why error) {
 }
 
 func (c *chunkLoad) load() chstore.Load {
-	now := &atomic.Uint64{}
+	now, try := &atomic.Uint64{}, c.tries
 	c.written, c.now = c.written+c.now.Load(), now
 	return chstore.Load{
-		Progress: func(p chstore.Progress) { now.Store(p.WrittenRows) },
+		Progress: func(p chstore.Progress) {
+			now.Store(p.WrittenRows)
+			if c.pushed { // else it reads what was sent along
+				c.shows(try, p.ReadRows)
+			}
+		},
 		Into:     c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
 		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, Part: c.parts, //nolint:gosec // small
 	}

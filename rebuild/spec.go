@@ -36,7 +36,8 @@ type Spec struct {
 	Approval projection.Approval `json:"approval,omitempty"`
 	// Concurrency is how many chunks are loaded at once.
 	Concurrency int `json:"concurrency,omitempty"`
-	// Rate bounds the events that are loaded a second; 0: no bound.
+	// Rate bounds the events that are loaded a second, and those that the table catches up
+	// with: it has to be more than what comes in. 0: no bound.
 	Rate float64 `json:"rate,omitempty"`
 	Way  Way     `json:"way,omitempty"`
 	// Format is what is read of the archive where both are there; default Parquet.

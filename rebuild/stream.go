@@ -175,6 +175,7 @@ func (c *chunkLoad) read(ctx context.Context, attributes event.Attributes, take 
 			return err //nolint:wrapcheck // it names the stream
 		}
 		events += uint64(read.Len()) //nolint:gosec // a length
+		c.shows(c.tries, events)
 		if err := take(run{stream: stream, incarnation: read.Incarnation, to: read.Len()}, read.Batch); err != nil {
 			return err
 		}
