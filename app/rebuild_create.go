@@ -172,7 +172,7 @@ func newRebuildDryRunCmd(app *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "dry-run PROJECTION",
-		Short: "Show the rows that some events give, without any table",
+		Short: "Show the rows that some events give, in a table that is dropped again",
 		Example: `  reservoir rebuild dry-run orders --events 1000
   reservoir rebuild dry-run orders --aggregate 4711`,
 		Args: oneProjection,
@@ -217,6 +217,11 @@ func (a *app) printDryRun(result *rebuild.DryRunResult) error {
 	}
 	for i := range result.DeadLetters {
 		if err := a.printf("cannot be used: %s\n", cellText.Replace(result.DeadLetters[i].String())); err != nil {
+			return err
+		}
+	}
+	if more := result.Refused - uint64(len(result.DeadLetters)); more > 0 { //nolint:gosec // a length
+		if err := a.printf("and %d more cannot be used\n", more); err != nil {
 			return err
 		}
 	}

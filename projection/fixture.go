@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
@@ -145,32 +143,16 @@ const maxTrialRows = 10000
 // Try runs a projection of a set on recorded events, in a table of its own that is
 // dropped again, and its checks on that table. Events of other streams and types
 // are left out; upcasters are not applied.
-func (s *Set) Try(ctx context.Context, db *chstore.Store, d *Definition, events []Recorded) (trial *Trial, err error) {
-	table := db.Table("_reservoir_test_" + strings.ToLower(rand.Text()[:10]))
-	if err := db.CreateTable(ctx, table, d.Table.Spec(), chstore.Mark{Projection: d.Name, Role: "test"}); err != nil {
+func (s *Set) Try(ctx context.Context, db *chstore.Store, d *Definition, events []Recorded) (*Trial, error) {
+	trial := &Trial{}
+	err := d.InThrowAway(ctx, db, func(ctx context.Context, table chstore.Table) error {
+		t := &trialRun{set: s, db: db, d: d, table: table, trial: trial}
+		return t.run(ctx, events)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("try projection %s: %w", d.Name, err)
 	}
-	defer func() { err = errors.Join(err, db.DropTable(context.WithoutCancel(ctx), table)) }()
-	t := &trialRun{set: s, db: db, d: d, table: table, trial: &Trial{}}
-	run := t.sql
-	if d.Kind != SQL {
-		run = t.inGo
-	}
-	if err := run(ctx, events); err != nil {
-		return nil, fmt.Errorf("try projection %s: %w", d.Name, err)
-	}
-	page := chstore.Page{Columns: d.columns(), OrderBy: d.Keys, Final: true, Limit: maxTrialRows}
-	if t.trial.Rows, err = db.Read(ctx, table, page); err != nil {
-		return nil, fmt.Errorf("try projection %s: %w", d.Name, err)
-	}
-	for i := range d.Checks {
-		result, err := d.Checks[i].Run(ctx, db, table)
-		if err != nil {
-			return nil, fmt.Errorf("try projection %s: %w", d.Name, err)
-		}
-		t.trial.Checks = append(t.trial.Checks, result)
-	}
-	return t.trial, nil
+	return trial, nil
 }
 
 func (d *Definition) columns() []string { return slices.Collect(columnNames(d.Table.Columns)) }
@@ -181,6 +163,30 @@ type trialRun struct {
 	d     *Definition
 	table chstore.Table
 	trial *Trial
+}
+
+// run puts the rows of the events into the table, and looks at it.
+func (t *trialRun) run(ctx context.Context, events []Recorded) error {
+	fill := t.sql
+	if t.d.Kind != SQL {
+		fill = t.inGo
+	}
+	if err := fill(ctx, events); err != nil {
+		return err
+	}
+	var err error
+	page := chstore.Page{Columns: t.d.columns(), OrderBy: t.d.Keys, Final: true, Limit: maxTrialRows}
+	if t.trial.Rows, err = t.db.Read(ctx, t.table, page); err != nil {
+		return err
+	}
+	for i := range t.d.Checks {
+		result, err := t.d.Checks[i].Run(ctx, t.db, t.table)
+		if err != nil {
+			return err
+		}
+		t.trial.Checks = append(t.trial.Checks, result)
+	}
+	return nil
 }
 
 // load is what all loads of a trial have in common.

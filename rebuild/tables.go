@@ -160,7 +160,7 @@ func (s *Service) takeBack(ctx context.Context, db *chstore.Store, hold *project
 }
 
 // Sweep drops the previous generations of a projection that were kept long enough, and
-// what cancelled rebuilds have left.
+// what cancelled rebuilds and trials have left.
 func (s *Service) Sweep(ctx context.Context, name string) error {
 	doc, err := s.documents.Get(ctx, name)
 	if errors.Is(err, projection.ErrNotBuilt) {
@@ -184,7 +184,7 @@ func (s *Service) Sweep(ctx context.Context, name string) error {
 			return err //nolint:wrapcheck // it names the projection
 		}
 	}
-	return s.dropOrphans(ctx, doc, tables)
+	return errors.Join(s.dropOrphans(ctx, doc, tables), projection.DropLeft(ctx, s.opts.ClickHouse, tables))
 }
 
 // dropGeneration drops the tables of a generation that is not live.
