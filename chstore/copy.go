@@ -105,7 +105,7 @@ func (s *Store) Clone(ctx context.Context, from, to Table) error {
 	for _, id := range wanted {
 		if err := s.exec(ctx, &statement{
 			what: "clone", doing: "clone a partition of " + from.Name + " into " + to.Name,
-			text: "ALTER TABLE " + to.String() + " REPLACE PARTITION ID " + Literal(id) + " FROM " + from.String(),
+			text: replacePartitionText(from, to, id),
 		}); err != nil {
 			return err
 		}
@@ -123,9 +123,21 @@ func (s *Store) Clone(ctx context.Context, from, to Table) error {
 
 func (s *Store) dropPartition(ctx context.Context, table Table, id string) error {
 	return s.exec(ctx, &statement{
-		what: "drop", doing: "drop a partition of " + table.Name, text: "ALTER TABLE " + table.String() + " DROP PARTITION ID " + Literal(id),
+		what: "drop", doing: "drop a partition of " + table.Name, text: dropPartitionText(table, id),
 		settings: map[string]any{"max_partition_size_to_drop": 0},
 	})
+}
+
+// Neither of these is for all servers of a cluster. Where tables are replicated, the log of
+// the table takes them to the other replicas; where they are not, rows are on the connected
+// server only.
+
+func replacePartitionText(from, to Table, id string) string {
+	return "ALTER TABLE " + to.String() + " REPLACE PARTITION ID " + Literal(id) + " FROM " + from.String()
+}
+
+func dropPartitionText(table Table, id string) string {
+	return "ALTER TABLE " + table.String() + " DROP PARTITION ID " + Literal(id)
 }
 
 // partitions lists those of two tables, and says whether the first one is there.

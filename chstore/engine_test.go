@@ -133,7 +133,7 @@ func TestStatementsOfClusters(t *testing.T) {
 	for _, text := range []string{
 		ddl, loading, store.exchangeText(Table{"d", "a"}, Table{"d", "b"}), store.renameText(Table{"d", "a"}, Table{"d", "b"}),
 		store.hostsText(Table{"d", "a"}), store.syncText(Table{"d", "a"}), store.killText(store.mine("")), "DROP TABLE d.t" + store.onCluster() + " SYNC",
-		"SELECT * FROM " + store.processes(),
+		"SELECT * FROM " + store.processes(), replacePartitionText(Table{"d", "a"}, Table{"d", "b"}, "x'"), dropPartitionText(Table{"d", "a"}, "x'"),
 	} {
 		if err := here.exec(t.Context(), &statement{what: "explain", doing: "parse", text: "EXPLAIN AST " + text, values: source.values()}); err != nil {
 			t.Errorf("%s: %v", text, err)
