@@ -52,6 +52,12 @@ func (s *Service) exchangeAll(ctx context.Context, db *chstore.Store, hold *proj
 		return err
 	}
 	there = slices.DeleteFunc(there, func(t chstore.Info) bool { return uint64(t.Mark.Generation) != from }) //nolint:gosec // from 1
+	// All before the first exchange: what lies between two of them is to be short.
+	for _, n := range next {
+		if err := db.Synced(ctx, n.live, n.mark); err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+	}
 	for _, n := range next {
 		var expect chstore.Mark
 		if i := slices.IndexFunc(there, func(t chstore.Info) bool { return t.Table == n.live }); i >= 0 {
