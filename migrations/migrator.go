@@ -208,20 +208,24 @@ func (m *Migrator) provider() (*goose.Provider, error) {
 // bootstrap makes the database and goose's table, which goose would make on one server
 // of a cluster only.
 func (m *Migrator) bootstrap(ctx context.Context) error {
+	for _, statement := range m.bootstrapTexts() {
+		if err := m.exec(ctx, "prepare for migrations", statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Migrator) bootstrapTexts() []string {
 	table := m.schema.Database + "." + versionTable
-	for _, statement := range []string{
+	return []string{
 		"CREATE DATABASE IF NOT EXISTS " + m.schema.Database + m.schema.OnCluster(),
 		"CREATE TABLE IF NOT EXISTS " + table + m.schema.OnCluster() +
 			" (version_id Int64, is_applied UInt8, date Date DEFAULT now(), tstamp DateTime DEFAULT now()) ENGINE = " +
 			m.schema.engine("MergeTree", "") + " ORDER BY version_id COMMENT 'Which migrations are applied. Kept by Reservoir.'",
 		// goose takes a table without version 0 for one that is not there.
 		"INSERT INTO " + table + " (version_id, is_applied) SELECT 0, 1 WHERE (SELECT count() FROM " + table + " WHERE version_id = 0) = 0",
-	} {
-		if err := m.exec(ctx, "prepare for migrations", statement); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // exists reports whether there is goose's table.

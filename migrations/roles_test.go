@@ -88,3 +88,23 @@ func TestReplicatedTexts(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherTextsOfClusters is TestReplicatedTexts for the statements that are in no
+// migration.
+func TestOtherTextsOfClusters(t *testing.T) {
+	b := newBench(t, false)
+	texts, err := migrations.OtherTexts(chstore.Config{URL: b.ch.URL(), Database: "my shop", Cluster: "c 1", Replicated: true}, "the archive", "orders' `x`",
+		chstore.S3{Region: "r", Bucket: "lake", AccessKey: "k'", SecretKey: "s", SessionToken: "t"}, []string{"streams/a/1/parquet", "streams/a/2/parquet"})
+	b.must(err)
+	if len(texts) != 8 {
+		t.Errorf("%d statements", len(texts))
+	}
+	for _, text := range texts {
+		if _, err := b.ch.Query(t.Context(), "EXPLAIN AST "+text); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+		if !strings.HasPrefix(text, "INSERT INTO") && !strings.Contains(text, "ON CLUSTER `c 1`") || strings.Contains(text, "ENGINE = MergeTree") {
+			t.Errorf("not for a cluster:\n%s", text)
+		}
+	}
+}

@@ -53,12 +53,7 @@ func (m *Migrator) collection(ctx context.Context, place *Place) error {
 		return nil
 	}
 	s3 := *place.S3
-	values := "access_key_id = " + chstore.Literal(s3.AccessKey) + ", secret_access_key = " + chstore.Literal(s3.SecretKey)
-	if s3.SessionToken != "" {
-		values += ", session_token = " + chstore.Literal(s3.SessionToken)
-	}
-	name := chstore.Identifier(ownCollection) + m.schema.OnCluster()
-	for _, statement := range []string{"CREATE NAMED COLLECTION IF NOT EXISTS " + name + " AS " + values, "ALTER NAMED COLLECTION " + name + " SET " + values} {
+	for _, statement := range m.collectionTexts(s3) {
 		if _, err := m.db.ExecContext(ctx, statement); err != nil {
 			return chstore.Failed("keep the keys of the archive in a named collection", err, append(m.secrets, s3.SecretKey, s3.AccessKey, s3.SessionToken)...)
 		}
@@ -66,6 +61,15 @@ func (m *Migrator) collection(ctx context.Context, place *Place) error {
 	s3.Collection, s3.AccessKey, s3.SecretKey, s3.SessionToken = ownCollection, "", "", ""
 	place.S3 = &s3
 	return nil
+}
+
+func (m *Migrator) collectionTexts(s3 chstore.S3) []string {
+	values := "access_key_id = " + chstore.Literal(s3.AccessKey) + ", secret_access_key = " + chstore.Literal(s3.SecretKey)
+	if s3.SessionToken != "" {
+		values += ", session_token = " + chstore.Literal(s3.SessionToken)
+	}
+	name := chstore.Identifier(ownCollection) + m.schema.OnCluster()
+	return []string{"CREATE NAMED COLLECTION IF NOT EXISTS " + name + " AS " + values, "ALTER NAMED COLLECTION " + name + " SET " + values}
 }
 
 // makeView makes the view over a stream, unless it is there as it is to be. directories
@@ -103,7 +107,7 @@ func (m *Migrator) viewText(stream string, place Place, directories []string) (s
 		columns = append(columns, chstore.Identifier(c.Name)+" "+c.Type+" COMMENT "+chstore.Literal(c.Comment))
 	}
 	return "CREATE OR REPLACE VIEW " + m.schema.Archive + "." + chstore.Identifier(viewName(stream)) +
-		" (" + strings.Join(columns, ", ") + ")" + m.schema.OnCluster() +
+		m.schema.OnCluster() + " (" + strings.Join(columns, ", ") + ")" +
 		" DEFINER = CURRENT_USER SQL SECURITY DEFINER AS " + selection, nil
 }
 
@@ -152,12 +156,20 @@ func (m *Migrator) dropViews(ctx context.Context) error {
 		return err
 	}
 	for _, name := range ours {
-		if err := m.exec(ctx, "drop the view "+name, "DROP VIEW IF EXISTS "+m.schema.Archive+"."+chstore.Identifier(name)+m.schema.OnCluster()+" SYNC"); err != nil {
+		if err := m.exec(ctx, "drop the view "+name, m.dropViewText(name)); err != nil {
 			return err
 		}
 	}
 	if others > 0 {
 		return nil
 	}
-	return m.exec(ctx, "drop the database of the views", "DROP DATABASE IF EXISTS "+m.schema.Archive+m.schema.OnCluster()+" SYNC")
+	return m.exec(ctx, "drop the database of the views", m.dropDatabaseText())
+}
+
+func (m *Migrator) dropViewText(name string) string {
+	return "DROP VIEW IF EXISTS " + m.schema.Archive + "." + chstore.Identifier(name) + m.schema.OnCluster() + " SYNC"
+}
+
+func (m *Migrator) dropDatabaseText() string {
+	return "DROP DATABASE IF EXISTS " + m.schema.Archive + m.schema.OnCluster() + " SYNC"
 }
