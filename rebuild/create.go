@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/internal/remedy"
@@ -57,8 +58,8 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	if err != nil {
 		return nil, err
 	}
-	if err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{ReadS3: spec.Way == WayPushdown && s.opts.Pushdown.S3 != nil}); err != nil {
-		return nil, err //nolint:wrapcheck // it names what is missing
+	if err := s.granted(ctx, &spec, d); err != nil {
+		return nil, err
 	}
 	if err := projection.CheckEngine(ctx, s.opts.ClickHouse, d); err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
@@ -108,6 +109,23 @@ func (s *Service) supported(d *projection.Definition) error {
 		return fmt.Errorf("%w: %s is a fold, and there is no directory for its states: set projections.state", ErrInvalid, d.Name)
 	}
 	return nil
+}
+
+// granted says what the user of ClickHouse may not do that the rebuild needs.
+func (s *Service) granted(ctx context.Context, spec *Spec, d *projection.Definition) error {
+	if err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{}); err != nil {
+		return err //nolint:wrapcheck // it names what is missing
+	}
+	p := &s.opts.Pushdown
+	through := d.Kind != projection.SQL || spec.Way == WayGo || spec.Format != archive.Parquet || d.Upcast && s.opts.Upcasters.Len() > 0
+	if through {
+		return nil
+	}
+	err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{ReadS3: p.S3 != nil, ReadFiles: p.S3 == nil && p.Dir != ""})
+	if err == nil || spec.Way == WayPushdown {
+		return err //nolint:wrapcheck // it names what is missing
+	}
+	return remedy.Wrapf(err, "%s Or have the events go through Reservoir: way go.", remedy.Of(err))
 }
 
 // planFilter is what the archive may leave out of a plan: segments without any event

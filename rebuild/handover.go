@@ -320,10 +320,14 @@ func (b *build) asVerified(ctx context.Context) error {
 		"Cancel the rebuild and create a new one.")
 }
 
-// stillIntact looks a last time, unless the exchange was begun already.
+// stillIntact looks a last time, at the definition too, unless the exchange was begun
+// already.
 func (b *build) stillIntact(ctx context.Context) error {
 	table, err := b.find(ctx, b.mark())
 	if err != nil || isLive(table) {
+		return err
+	}
+	if err := b.unchanged(); err != nil {
 		return err
 	}
 	tables, err := b.tables(ctx)
