@@ -38,6 +38,7 @@ func newWatchCmd(app *app, k *jobKind) *cobra.Command {
 // watchJob shows a job until it ends or waits for a person, and fails unless it went well.
 func (a *app) watchJob(ctx context.Context, b backend, k *jobKind, id string, asJSON bool) error {
 	display := a.newJobDisplay()
+	display.joined = true
 	defer display.close()
 	for job, err := range b.watch(ctx, id) {
 		if err != nil {

@@ -101,7 +101,9 @@ func (s *session) settleCancel(j *Job, r result) error {
 }
 
 // worked says whether this session got on with the job. The caller holds mu.
-func (s *session) worked() bool { return s.progress.Done-min(s.progress.Done, s.progress.Begun) > s.done }
+func (s *session) worked() bool {
+	return s.progress.Done-min(s.progress.Done, s.progress.Begun) > s.done
+}
 
 // failed notes a failure.
 func (j *Job) failed(r result) {

@@ -392,7 +392,7 @@ func (c *chunkLoad) load() chstore.Load {
 				c.shows(try, p.ReadRows)
 			}
 		},
-		Into:     c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
+		Into: c.into, Columns: c.b.sub.columns, Select: c.b.sub.def.Select, Chunk: c.b.number(c.index),
 		Attempt: int(c.b.h.Epoch())*attemptsPerEpoch + c.tries, Part: c.parts, //nolint:gosec // small
 	}
 }
