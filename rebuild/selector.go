@@ -96,6 +96,9 @@ func (s *selector) each(stream string, incarnation int, b *event.Batch, from, to
 func (s *selector) selects(stream string, incarnation int, id event.ID, env *event.Envelope) bool {
 	if s.types != nil {
 		value, _ := env.Get(event.Type)
+		if len(value) > maxText { // as the column type has it
+			value = nil
+		}
 		if !s.types.MatchType(value) {
 			return false
 		}

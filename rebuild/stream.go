@@ -181,15 +181,42 @@ func (c *chunkLoad) read(ctx context.Context, attributes event.Attributes, take 
 		}
 	}
 	want := c.chunk.Events
-	if !c.chunk.Whole { // how many are in a part of a segment was a guess
-		if events, want, err = c.ofSegment(ctx); err != nil {
-			return err
-		}
+	switch {
+	case !c.chunk.Whole: // how many are in a part of a segment was a guess
+		events, want, err = c.ofSegment(ctx)
+	case events > want: // there are segments between its own that the plan left out
+		events, err = c.ofOwn(ctx, events)
+	}
+	if err != nil {
+		return err
 	}
 	if events != want {
 		return fmt.Errorf("the archive gives %d events, and its commit log said %d when the rebuild was planned: were they erased or expired? Create the rebuild anew", events, want)
 	}
 	return nil
+}
+
+// ofOwn gives how many of so many events are in the segments of a chunk, without those
+// between them that have nothing of what is wanted; at most as many as were planned where
+// a filter leaves some out, for they may lie in larger ones by now.
+func (c *chunkLoad) ofOwn(ctx context.Context, events uint64) (own uint64, err error) {
+	filter, err := planFilter(c.b.sub.def, &c.b.spec.Scope)
+	if filter == nil || err != nil {
+		return events, err
+	}
+	plan, err := c.b.svc.opts.Archive.Plan(ctx, archive.PlanSpec{
+		Stream: string(c.b.plan.Streams[c.chunk.Stream].Stream), Incarnation: c.chunk.Incarnation, Range: c.chunk.Range, Format: c.b.spec.Format, Filter: filter,
+	})
+	if err != nil {
+		return 0, err //nolint:wrapcheck // it names the stream
+	}
+	for s, err := range plan.Segments(ctx) {
+		if err != nil {
+			return 0, err //nolint:wrapcheck // it names the stream
+		}
+		own += s.Count
+	}
+	return min(own, c.chunk.Events), nil
 }
 
 // planned gives the segment that the chunk is a part of: its range, and how many events it
