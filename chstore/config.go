@@ -26,7 +26,7 @@ type Config struct {
 	User     string
 	Password string
 	Database string
-	// TLS secures the connection; nil: as the URL says.
+	// TLS secures the connection, over http:// too; nil: as the URL says.
 	TLS *tls.Config
 	// Cluster is the name of the cluster (see system.clusters) on all servers of which
 	// tables are made; empty: on the connected server only.
@@ -58,6 +58,9 @@ func (c Config) options() (*clickhouse.Options, error) {
 	if err != nil || u.Host == "" || !slices.Contains([]string{"clickhouse", "tcp", "http", "https"}, u.Scheme) {
 		return nil, remedy.Wrap(errors.New("url of ClickHouse is not clickhouse://, http:// or https:// with a host"),
 			"Write it as clickhouse://user:password@host:9000/database, or as http://host:8123/database.")
+	}
+	if u.Scheme == "http" && c.TLS != nil {
+		u.Scheme = "https" // the client would leave TLS out
 	}
 	if u.Scheme == "https" {
 		query := u.Query()
