@@ -61,11 +61,15 @@ func (c connector) tagged(ctx context.Context, what string) context.Context {
 
 // client is what a connection of the driver can do.
 type client interface {
-	driver.Conn
+	session
 	driver.ConnBeginTx
 	driver.ConnPrepareContext
 	driver.ExecerContext
 	driver.QueryerContext
+}
+
+type session interface {
+	driver.Conn
 	driver.Pinger
 	driver.SessionResetter
 	driver.NamedValueChecker
