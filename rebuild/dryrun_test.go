@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -211,7 +212,7 @@ func TestDryRunLeavesNoTable(t *testing.T) {
 	left := func(name, projection string) {
 		k.query(`CREATE TABLE %s (x UInt8) ENGINE = MergeTree ORDER BY x COMMENT '{"reservoir":{"projection":"%s","generation":0,"role":"test"}}'`, name, projection)
 	}
-	const used, old = "_reservoir_test_29991231t235959_x", "_reservoir_test_20260101t000000_x"
+	used, old := "_reservoir_test_"+time.Now().UTC().Add(-time.Hour).Format("20060102t150405")+"_x", "_reservoir_test_20260101t000000_x"
 	left(used, "items")
 	left(old, "items")
 	left("_reservoir_test_20260101t000000_orders", "orders")
@@ -224,5 +225,29 @@ func TestDryRunLeavesNoTable(t *testing.T) {
 	k.build(rebuild.Spec{Projection: "items"})
 	if got := k.tables(); got != "_reservoir_test_20260101t000000_mine _reservoir_test_20260101t000000_orders "+used+" items" {
 		t.Errorf("after a rebuild there are %s", got)
+	}
+}
+
+// Events that come in several batches give the rows that the table is read with.
+func TestDryRunMergesRows(t *testing.T) {
+	k := newKitchen(t, false, functions()...)
+	k.examples()
+	k.defs.put("counts", countsYAML)
+	pad := strings.Repeat("x", 1<<20)
+	for i := range 24 { // 24 MiB, and a batch has 8
+		k.must(k.raw.XAdd(t.Context(), &redis.XAddArgs{Stream: "shop:orders", Values: []string{
+			"event_id", "e", "type", "OrderPaid", "tenant", "t", "aggregate_id", []string{"o1", "o2"}[i%2],
+			"occurred_at", "2026-11-21T07:00:00Z", "payload", `{"total":2}`, "pad", pad,
+		}}).Err())
+	}
+	k.archiveAll(4)
+	for name, want := range map[string]int{"orders": 2, "revenue": 1, "counts": 2, "timeline": 24} {
+		text, result := k.dry(name, rebuild.DryRunOptions{Rows: 100})
+		if len(result.Rows.Rows) != want || result.Selected != 24 {
+			t.Errorf("%s: %d events give %s", name, result.Selected, text)
+		}
+		if row := map[string]string{"revenue": `["t","2026-11-21",24,48]`, "counts": `["o2","t",12,24]`}[name]; !strings.Contains(text, row) {
+			t.Errorf("%s has not %s: %s", name, row, text)
+		}
 	}
 }
