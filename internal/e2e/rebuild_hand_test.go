@@ -32,6 +32,7 @@ type hand struct {
 	Readers     string // a cluster of it
 	Pushdown    *chstore.S3
 	Definitions string // a directory
+	States      string // one of its own, for folds
 	Worker      string
 	Rebuilds    bool
 	Projector   bool
@@ -65,11 +66,16 @@ func (h *hand) parts(ctx context.Context, logger *slog.Logger) (*rebuild.Service
 	if err != nil {
 		return nil, nil, err
 	}
+	registry, err := kitchenFunctions()
+	if err != nil {
+		return nil, nil, err
+	}
 	js := jobs.NewStore(store, jobs.StoreOptions{})
 	svc, err := rebuild.New(rebuild.Options{
 		Archive: arch, Objects: store, Jobs: js, ClickHouse: db, Redis: client, TTL: h.TTL, Logger: logger,
 		Pushdown:    rebuild.Pushdown{S3: h.Pushdown, Prefix: archivePrefix},
-		Definitions: func() (*projection.Set, error) { return projection.Load(h.Definitions, nil) },
+		Definitions: func() (*projection.Set, error) { return projection.Load(h.Definitions, registry) },
+		StateDir:    h.States,
 	})
 	return svc, js, err
 }

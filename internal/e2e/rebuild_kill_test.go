@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -121,7 +122,7 @@ func (s *slaughter) note(victim, phase string) {
 // while events flow: tables of every kind of engine end up as if nothing had happened,
 // and on the way are never anything but the events up to some position, each once.
 func TestKill9Rebuilds(t *testing.T) {
-	rounds, names := 13, []string{"timeline", "orders", "revenue", "totals"}
+	rounds, names := 13, []string{"timeline", "orders", "revenue", "totals", "folded"}
 	if !*long {
 		rounds, names = 1, []string{"revenue"}
 	}
@@ -187,7 +188,7 @@ func (k *kitchen) endure(t *testing.T, s *slaughter, spec rebuild.Spec, strikes 
 		k.mu.Lock()
 		h := k.hand()
 		k.mu.Unlock()
-		h.Projector = false
+		h.Projector, h.States = false, filepath.Join(k.states, "rebuilds") // what the one before has left
 		for _, s := range strikes {
 			h.Deaths = append(h.Deaths, s.death)
 		}

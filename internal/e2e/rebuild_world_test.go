@@ -89,19 +89,60 @@ table:
 select: |
   SELECT stream AS lane, tenant, toUInt64(1) AS events, JSONExtractUInt(payload, 'n') AS total, JSONExtractUInt(payload, 'n') AS last FROM events
 `,
+	"folded": `
+name: folded
+kind: fold
+source: {streams: ["lane:*"], types: [Sold, Paid]}
+scope: {tenant: tenant}
+table:
+  engine: ReplacingMergeTree(version)
+  order_by: [order_id]
+  columns: {order_id: String, tenant: String, version: UInt64, events_a: UInt64, total_a: UInt64, last_a: UInt64, events_b: UInt64, total_b: UInt64, last_b: UInt64}
+`,
+}
+
+// folded is the state of an order in the fold of that name: how many events each lane has
+// of it, the sum of their numbers, and the last one.
+type folded struct {
+	Order, Tenant string
+	Lanes         [len(laneNames)][3]uint64
+}
+
+// kitchenFunctions are the functions of kitchenTables.
+func kitchenFunctions() (*projection.Registry, error) {
+	return projection.NewRegistry(projection.NewFold("folded", projection.Folds[folded]{
+		Apply: func(s folded, e *projection.Event) (folded, error) {
+			var p struct{ N uint64 }
+			if err := json.Unmarshal([]byte(e.Payload), &p); err != nil {
+				return s, err
+			}
+			s.Order, s.Tenant = e.AggregateID, e.Tenant
+			lane := &s.Lanes[slices.Index(laneNames[:], e.Stream)]
+			lane[0], lane[1], lane[2] = lane[0]+1, lane[1]+p.N, p.N // in order, or last is not the highest
+			return s, nil
+		},
+		Rows: func(_ string, s folded) ([]projection.Row, error) {
+			row := projection.Row{"order_id": s.Order, "tenant": s.Tenant, "version": s.Lanes[0][0] + s.Lanes[1][0]}
+			for i, lane := range []string{"a", "b"} {
+				row["events_"+lane], row["total_"+lane], row["last_"+lane] = s.Lanes[i][0], s.Lanes[i][1], s.Lanes[i][2]
+			}
+			return []projection.Row{row}, nil
+		},
+	}))
 }
 
 // kitchen is a world with ClickHouse and projections.
 type kitchen struct {
 	*world
-	ch   *stack.ClickHouse
-	defs string // the directory of the definitions
-	raw  *redis.Client
-	svc  *rebuild.Service // of this process
-	jobs *jobs.Store
-	db   *chstore.Store
-	ttl  time.Duration
-	made int // hands
+	ch     *stack.ClickHouse
+	defs   string // the directory of the definitions
+	states string // that of the hands' states of folds
+	raw    *redis.Client
+	svc    *rebuild.Service // of this process
+	jobs   *jobs.Store
+	db     *chstore.Store
+	ttl    time.Duration
+	made   int // hands
 
 	mu    sync.Mutex
 	times map[string][]time.Time // when the numbers of each lane were written
@@ -112,7 +153,7 @@ type kitchen struct {
 func newKitchen(t *testing.T, ttl time.Duration, opts stack.ClickHouseOptions, tables ...string) *kitchen {
 	t.Helper()
 	k := &kitchen{
-		world: newS3World(t, stack.RedisOptions{}), ch: stacktest.ClickHouse(t, opts), defs: t.TempDir(), ttl: ttl,
+		world: newS3World(t, stack.RedisOptions{}), ch: stacktest.ClickHouse(t, opts), defs: t.TempDir(), states: t.TempDir(), ttl: ttl,
 		times: map[string][]time.Time{}, rest: map[string]int{},
 	}
 	redisOpts, err := redis.ParseURL(k.redis.URL())
@@ -160,7 +201,7 @@ func (k *kitchen) hand() hand {
 	s3 := k.store.S3
 	return hand{
 		Redis: k.redis.URL(), Store: k.store, ClickHouse: k.ch.URL(), Definitions: k.defs, Worker: fmt.Sprintf("hand-%d", k.made),
-		Rebuilds: true, Projector: true, Batch: 50 * time.Millisecond, TTL: k.ttl,
+		Rebuilds: true, Projector: true, Batch: 50 * time.Millisecond, TTL: k.ttl, States: filepath.Join(k.states, strconv.Itoa(k.made)),
 		Pushdown: &chstore.S3{Endpoint: s3.Endpoint, Region: s3.Region, Bucket: k.s3.Bucket(), AccessKey: s3.AccessKey, SecretKey: s3.SecretKey},
 	}
 }
@@ -277,6 +318,8 @@ var looks = map[string]string{
 	"orders":   "SELECT lane, max(n), count(), sum(n), uniqExact(n) FROM %s FINAL GROUP BY lane ORDER BY lane",
 	"revenue":  "SELECT lane, sum(events), sum(events), sum(total), sum(events) FROM %s GROUP BY lane ORDER BY lane",
 	"totals":   "SELECT lane, max(last), sum(events), sum(total), max(last) FROM %s GROUP BY lane ORDER BY lane",
+	"folded": "SELECT l.1, l.2, l.3, l.4, l.2 FROM (SELECT arrayJoin([('lane:a', max(last_a), sum(events_a), sum(total_a))," +
+		" ('lane:b', max(last_b), sum(events_b), sum(total_b))]) AS l FROM %s FINAL) ORDER BY l.1",
 }
 
 // exact looks at a table and gives how many events of each lane it is made of. The
@@ -342,6 +385,8 @@ func (k *kitchen) reference(t *testing.T, name string, positions map[string]proj
 				return
 			case "revenue":
 				key = lane + "\t" + tenant + "\t" + kind
+			case "folded":
+				key = lane + "\t" + field(e, "aggregate_id") + "\t" + tenant
 			default:
 				key = lane + "\t" + tenant
 			}
@@ -351,7 +396,7 @@ func (k *kitchen) reference(t *testing.T, name string, positions map[string]proj
 	}
 	for key, s := range sums {
 		line := fmt.Sprintf("%s\t%d\t%d", key, s[0], s[1])
-		if name == "totals" {
+		if name == "totals" || name == "folded" {
 			line += fmt.Sprintf("\t%d", s[2])
 		}
 		lines = append(lines, line)
@@ -367,6 +412,8 @@ var contents = map[string]string{
 	"orders":   "SELECT lane, order_id, n, tenant, state FROM orders FINAL",
 	"revenue":  "SELECT lane, tenant, type, sum(events), sum(total) FROM revenue GROUP BY lane, tenant, type",
 	"totals":   "SELECT lane, tenant, sum(events), sum(total), max(last) FROM totals GROUP BY lane, tenant",
+	"folded": "SELECT l.1, order_id, tenant, l.2, l.3, l.4 FROM (SELECT order_id, tenant, arrayJoin([('lane:a', events_a, total_a, last_a)," +
+		" ('lane:b', events_b, total_b, last_b)]) AS l FROM folded FINAL) WHERE l.2 > 0",
 }
 
 // settled waits until a table is made of everything that was written, and then holds
