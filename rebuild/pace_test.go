@@ -32,7 +32,7 @@ func (k *kitchen) streams(streams, events int) {
 // A rebuild takes the time that its rate gives it, however many chunks are loaded at once,
 // and when it goes on after a pause too.
 func TestRate(t *testing.T) {
-	const streams, events, rate = 20, 100, 1000
+	const streams, events, rate = 4, 500, 500
 	k := newKitchen(t, false)
 	k.defs.put("ids", idsYAML)
 	k.streams(streams, events)
