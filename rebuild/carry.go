@@ -176,7 +176,7 @@ func (b *build) dropCuts(ctx context.Context) error {
 	return b.dropAside(ctx, slices.DeleteFunc(tables, func(t chstore.Info) bool {
 		_, attempt, _ := strings.Cut(t.Table.Name, "__"+cutRole)
 		epoch, err := strconv.ParseUint(attempt, 10, 64)
-		return t.Mark != mark || err != nil || epoch >= uint64(b.h.Epoch())
+		return t.Mark != mark || err != nil || epoch >= b.h.Epoch()
 	}))
 }
 
