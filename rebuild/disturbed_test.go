@@ -95,11 +95,7 @@ func TestWhoHasThePlaceIsKilled(t *testing.T) {
 	k.caughtUp(direct.reference("items"))
 	stop()
 	settled("a projector")
-	families, err := reg.Gather()
-	k.must(err)
-	for _, f := range families {
-		if f.GetName() == "reservoir_projector_failures_total" && len(f.GetMetric()) > 0 {
-			t.Errorf("the projector says that it failed: %v", f.GetMetric())
-		}
+	if failures := k.measured(reg, "failures_total"); len(failures) > 0 {
+		t.Errorf("the projector says that it failed: %v", failures)
 	}
 }

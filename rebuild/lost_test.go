@@ -87,16 +87,25 @@ func (k *kitchen) loud() *lockedBuffer {
 }
 
 // lost is what a projector says of how many entries were lost.
-func (k *kitchen) lost(reg prometheus.Gatherer) (n float64) {
+func (k *kitchen) lost(reg prometheus.Gatherer) float64 {
+	k.t.Helper()
+	return k.measured(reg, "lost_total")["ids"]
+}
+
+// measured is a metric of a projector, by projection.
+func (k *kitchen) measured(reg prometheus.Gatherer, name string) map[string]float64 {
 	k.t.Helper()
 	families, err := reg.Gather()
 	k.must(err)
+	values := map[string]float64{}
 	for _, f := range families {
-		if f.GetName() == "reservoir_projector_lost_total" && len(f.GetMetric()) > 0 {
-			n = f.GetMetric()[0].GetCounter().GetValue()
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "reservoir_projector_"+name {
+				values[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
 		}
 	}
-	return n
+	return values
 }
 
 // What was trimmed before anybody has archived or read it is said, with where it was:

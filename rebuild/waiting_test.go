@@ -54,14 +54,8 @@ func TestDependentThatFailsIsSaid(t *testing.T) {
 		return doc.Waiting.Reason
 	}
 	metrics := func(waits float64) bool {
-		families, err := reg.Gather()
-		k.must(err)
-		for _, f := range families {
-			if f.GetName() == "reservoir_projector_waiting" {
-				return f.GetMetric()[0].GetGauge().GetValue() == waits
-			}
-		}
-		return false
+		value, ok := k.measured(reg, "waiting")["words"]
+		return ok && value == waits
 	}
 	k.must(k.raw.Do(t.Context(), "XADD", "shop:orders", "*", "event_id", "xyz", "type", "OrderPaid").Err())
 	eventually(t, 30*time.Second, func() bool { return strings.Contains(waiting(), "dependent table words_numbers") && metrics(1) }, func() string {
