@@ -127,18 +127,19 @@ The first SIGINT or SIGTERM pauses it. Exit status: 0 succeeded; 1 paused (it ma
 				}
 				id = job.ID
 			}
-			return app.runRebuild(cmd.Context(), b.services, id, f.asJSON)
+			return app.runRebuild(cmd.Context(), b.services, id, id == args[0], f.asJSON)
 		},
 	}
 	f.register(cmd.Flags())
 	return cmd
 }
 
-// runRebuild runs a rebuild in this process until it ends. When ctx ends the rebuild is
-// paused.
-func (a *app) runRebuild(ctx context.Context, r *services, id string, asJSON bool) error {
+// runRebuild runs a rebuild in this process until it ends, one that was begun before or a
+// new one. When ctx ends the rebuild is paused.
+func (a *app) runRebuild(ctx context.Context, r *services, id string, begun, asJSON bool) error {
 	fmt.Fprintf(a.stderr, "rebuild %s\n", id)
 	display := a.newJobDisplay()
+	display.joined = begun
 	defer display.close()
 	runner, err := jobs.NewRunner(r.jobs, jobs.RunnerOptions{
 		Engines:  map[string]jobs.Engine{rebuild.Kind: r.rebuilds.Engine()},

@@ -79,5 +79,8 @@ func (s *Store) wantedGrants(needs Needs) []Grant {
 		grants = append(grants, Grant{Privilege: "CLUSTER", On: "*.*", For: "make and exchange tables on all servers"},
 			Grant{Privilege: "REMOTE", On: "*.*", For: "look at all servers"})
 	}
+	if s.config.Replicated {
+		grants = append(grants, Grant{Privilege: "SYSTEM SYNC REPLICA", On: here, For: "wait for all replicas before tables are exchanged"})
+	}
 	return grants
 }

@@ -52,6 +52,9 @@ func (s *session) report(change func(*Progress)) {
 	}
 	s.progress.Streams = slices.Clone(s.progress.Streams)
 	s.rate.add(s.progress.Done)
+	if !s.reported { // who was killed before this one may have shown more than it had done
+		s.reported, s.done = true, min(s.done, s.progress.Done)
+	}
 }
 
 // SetCheckpoint replaces the checkpoint in memory; the next heartbeat, and the

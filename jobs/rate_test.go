@@ -78,3 +78,22 @@ func TestBegunIsNoProgress(t *testing.T) {
 		})
 	}
 }
+
+// What the attempt before has shown only does not count against one that gets on.
+func TestShownByTheAttemptBefore(t *testing.T) {
+	onTime(t, func(t *testing.T, _ *memory, s *jobs.Store) {
+		j := create(t, s, jobs.New{Target: "x"})
+		done := uint64(0) // in earnest
+		start(t, newRunner(t, s, engine{run: func(_ context.Context, h *jobs.Handle) error {
+			h.Report(func(p *jobs.Progress) { p.Done, p.Begun = done, 0 })
+			done += 10
+			h.Report(func(p *jobs.Progress) { p.Done, p.Begun = done+500, 500 })
+			pass(20 * time.Second) // a heartbeat writes it
+			return jobs.Retry(context.DeadlineExceeded)
+		}}, jobs.RunnerOptions{MaxAttempts: 3}))
+		pass(time.Hour)
+		if job := get(t, s, j.ID); job.State == jobs.Failed {
+			t.Errorf("it has done %d, and failed: %+v", done, job.LastError)
+		}
+	})
+}

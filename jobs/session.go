@@ -21,6 +21,7 @@ type session struct {
 	slot     *slot
 	log      *slog.Logger
 	done     uint64 // Progress.Done when it began
+	reported bool   // once, by the engine
 
 	writing chan struct{} // is full while the document is written
 

@@ -182,7 +182,7 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
 	return b, nil
 }
 
-// errChanged is that the definition is not the one that the rebuild was created
+// unchanged says whether the definition is still the one that the rebuild was created
 // with.
 func (b *build) unchanged() error {
 	_, _, digest, err := b.svc.definition(b.spec.Projection)
@@ -199,7 +199,7 @@ func (b *build) unchanged() error {
 // run goes through the phases from where the job is.
 func (b *build) run(ctx context.Context) error {
 	if b.cp.Phase != PhaseDone && !b.cp.Swapped {
-		if err := b.unchanged(); err != nil {
+		if err := b.unchangedYet(ctx); err != nil {
 			return err
 		}
 	}

@@ -58,8 +58,8 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	if err != nil {
 		return nil, err
 	}
-	if err := s.granted(ctx, &spec, d); err != nil {
-		return nil, err
+	if err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{}); err != nil {
+		return nil, err //nolint:wrapcheck // it names what is missing
 	}
 	if err := projection.CheckEngine(ctx, s.opts.ClickHouse, d); err != nil {
 		return nil, err //nolint:wrapcheck // it names the projection
@@ -81,6 +81,9 @@ func (s *Service) Create(ctx context.Context, spec Spec, opts CreateOptions) (*j
 	}
 	plan, err := makePlan(ctx, s.opts.Archive, streams, spec.Format, filter, spec.Concurrency, spec.Rate)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayRead(ctx, &spec, d, plan); err != nil {
 		return nil, err
 	}
 	job, err := s.opts.Jobs.Create(ctx, jobs.New{
@@ -111,14 +114,12 @@ func (s *Service) supported(d *projection.Definition) error {
 	return nil
 }
 
-// granted says what the user of ClickHouse may not do that the rebuild needs.
-func (s *Service) granted(ctx context.Context, spec *Spec, d *projection.Definition) error {
-	if err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{}); err != nil {
-		return err //nolint:wrapcheck // it names what is missing
-	}
+// mayRead says whether the user of ClickHouse lacks the grant to read the archive, where
+// it is to read any of it.
+func (s *Service) mayRead(ctx context.Context, spec *Spec, d *projection.Definition, plan *Plan) error {
 	p := &s.opts.Pushdown
-	through := d.Kind != projection.SQL || spec.Way == WayGo || spec.Format != archive.Parquet || d.Upcast && s.opts.Upcasters.Len() > 0
-	if through {
+	through := d.Kind != projection.SQL || spec.Way == WayGo || d.Upcast && s.opts.Upcasters.Len() > 0
+	if through || !slices.ContainsFunc(plan.Chunks, func(c Chunk) bool { return c.Format == archive.Parquet }) {
 		return nil
 	}
 	err := s.opts.ClickHouse.CheckGrants(ctx, chstore.Needs{ReadS3: p.S3 != nil, ReadFiles: p.S3 == nil && p.Dir != ""})

@@ -327,7 +327,7 @@ func (b *build) stillIntact(ctx context.Context) error {
 	if err != nil || isLive(table) {
 		return err
 	}
-	if err := b.unchanged(); err != nil {
+	if err := b.unchangedYet(ctx); err != nil {
 		return err
 	}
 	tables, err := b.tables(ctx)
@@ -351,6 +351,10 @@ const (
 func (b *build) handOverTo(ctx context.Context, f *feeder) error {
 	for within := reachFirst; ; within = min(2*within, reachMost) {
 		if err := b.drain(ctx, f, caughtUp); err != nil {
+			return err
+		}
+		// Most of it is waited for while the live table is fed.
+		if err := synced(ctx, b.db, tablesOf(b.db, b.sub.def, b.mark())); err != nil {
 			return err
 		}
 		err := b.svc.seize(ctx, b.name(), b.job.ID, func(ctx context.Context, hold *seized) error { return b.swap(ctx, hold, f, within) })
@@ -407,8 +411,7 @@ func (b *build) stillApproved(ctx context.Context) error {
 	if b.cp.Approved != byDefinition || len(b.cp.Warnings) == 0 {
 		return nil
 	}
-	there, err := occupied(ctx, b.db, b.name())
-	if err != nil || slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }) {
+	if begun, err := b.exchanging(ctx); err != nil || begun {
 		return err
 	}
 	b.cp.Phase, b.cp.Approved = PhaseApproval, ""
@@ -420,6 +423,26 @@ func (b *build) stillApproved(ctx context.Context) error {
 	}
 	b.cp.Phase = PhaseHandOver // what is to be undone from here on goes by it
 	return b.save(ctx)
+}
+
+// exchanging says whether a table of this rebuild is a live one already: then the others
+// are to follow.
+func (b *build) exchanging(ctx context.Context) (bool, error) {
+	there, err := occupied(ctx, b.db, b.name())
+	return slices.ContainsFunc(there, func(t chstore.Info) bool { return t.Mark.Rebuild == b.job.ID }), err
+}
+
+// unchangedYet is unchanged until the exchange has begun.
+func (b *build) unchangedYet(ctx context.Context) error {
+	changed := b.unchanged()
+	if changed == nil {
+		return nil
+	}
+	begun, err := b.exchanging(ctx)
+	if err == nil && !begun {
+		err = changed
+	}
+	return err
 }
 
 // makeLive exchanges the tables, and makes that known.

@@ -93,9 +93,9 @@ type planner struct {
 	raw    int64  // bytes of names and values in it
 }
 
-// makePlan looks at what the archive holds of the streams. A filter leaves out
-// segments that have nothing of it. So many chunks at once, and
-// a rate in events a second, make chunks smaller.
+// makePlan looks at what the archive holds of the streams. A filter leaves out segments
+// that have nothing of it. So many chunks at once, and a rate in events a second, make
+// chunks smaller.
 func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher, concurrency int, rate float64) (*Plan, error) {
 	p := &Plan{Version: planVersion}
 	plans := make([]*archive.Plan, len(streams))

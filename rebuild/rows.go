@@ -91,7 +91,9 @@ func (r *sqlRows) take(of run, b *event.Batch, letters *[]Letter) error {
 func (r *sqlRows) needs() event.Attributes { return 0 }
 
 // full implements blockMaker.
-func (r *sqlRows) full() bool { return r.block.Len() >= blockRows || r.block.Bytes() >= eventsBytes }
+func (r *sqlRows) full() bool {
+	return r.block.Len() >= blockRows || r.block.Bytes() >= eventsBytes || len(r.def.Require) > 0 && r.block.Len() >= tooManyLetters
+}
 
 // flush implements blockMaker.
 func (r *sqlRows) flush(ctx context.Context, db *chstore.Store, load chstore.Load, letters *[]Letter) (rows int, err error) {

@@ -15,7 +15,8 @@ type Way string
 // The ways.
 const (
 	// WayAuto lets ClickHouse read the archive itself where it can, and else
-	// streams the events through this process.
+	// streams the events through this process. Where its user only lacks the grant for
+	// that, the rebuild is refused.
 	WayAuto Way = "auto"
 	// WayPushdown lets ClickHouse read the archive itself; where it cannot, that is
 	// an error.

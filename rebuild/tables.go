@@ -42,6 +42,17 @@ func occupied(ctx context.Context, db *chstore.Store, name string) ([]chstore.In
 	}), err //nolint:wrapcheck // it says what
 }
 
+// synced waits until all replicas have all of the tables. Nothing is done by then, so it may
+// be tried again.
+func synced(ctx context.Context, db *chstore.Store, tables []named) error {
+	for _, n := range tables {
+		if err := db.Synced(ctx, n.live, n.mark); err != nil {
+			return jobs.Retry(err)
+		}
+	}
+	return nil
+}
+
 // exchangeAll makes the tables of one generation the live ones in place of those of
 // another, each in an instant; what is done of it already is left as it is. Readers may
 // see the dependents of one and the own table of the other in between. What the other
@@ -53,10 +64,8 @@ func (s *Service) exchangeAll(ctx context.Context, db *chstore.Store, hold *proj
 	}
 	there = slices.DeleteFunc(there, func(t chstore.Info) bool { return uint64(t.Mark.Generation) != from }) //nolint:gosec // from 1
 	// All before the first exchange: what lies between two of them is to be short.
-	for _, n := range next {
-		if err := db.Synced(ctx, n.live, n.mark); err != nil {
-			return err //nolint:wrapcheck // it says what
-		}
+	if err := synced(ctx, db, next); err != nil {
+		return err
 	}
 	for _, n := range next {
 		var expect chstore.Mark
