@@ -77,7 +77,7 @@ func (b *build) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.events, b.total = 0, b.archivedSince(ctx)
+	b.events, b.total = 0, 0
 	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
 }
 
@@ -110,6 +110,9 @@ func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 		b.tempo.spend(uint64(n)) //nolint:gosec // a count
 		if n < below || n < batchEvents/2 && n > last/4*3 {
 			return nil
+		}
+		if last == math.MaxInt { // there is more than can be looked up in passing
+			b.total = b.events + b.archivedSince(ctx)
 		}
 		last = n
 	}

@@ -126,7 +126,7 @@ func TestTotalOfCatchUp(t *testing.T) {
 	k.defs.put("ids", idsYAML)
 	k.streams(2, 100)
 	job := k.create(rebuild.Spec{Projection: "ids"})
-	k.streams(3, 50)
+	k.streams(3, 1000)
 	totals := map[uint64]uint64{}
 	_, err := k.told(job.ID, func(j jobs.Job) {
 		if p := &j.Progress; p.Phase == rebuild.PhaseCatchUp && p.Total > 0 {
@@ -134,7 +134,7 @@ func TestTotalOfCatchUp(t *testing.T) {
 		}
 	})
 	k.must(err)
-	if len(totals) != 1 || totals[150] != 150 {
+	if len(totals) != 1 || totals[3000] != 3000 {
 		t.Errorf("the totals were %v", totals)
 	}
 }

@@ -22,10 +22,9 @@ const (
 	// more than maxChunks have larger ones.
 	chunkEvents = 500_000
 	maxChunks   = 20_000
-	// Of few events chunks are smaller, but not smaller than chunkShared: each of those that
-	// load at once is to get chunksEach.
+	// Of few events chunks are smaller, so that there is one for each of those that load at
+	// once, but not smaller than that.
 	chunkShared = 250_000
-	chunksEach  = 4
 	// chunkRaw bounds the names and values of a chunk's events, about: as many bytes as
 	// ClickHouse puts into a block of an INSERT SELECT by default.
 	chunkRaw = 256 << 20
@@ -122,7 +121,7 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 
 // chunkTarget is how many events a chunk of a plan has.
 func chunkTarget(events uint64, concurrency int, rate float64) uint64 {
-	target := min(chunkEvents, max(chunkShared, events/uint64(chunksEach*concurrency))) //nolint:gosec // small
+	target := min(chunkEvents, max(chunkShared, events/uint64(concurrency))) //nolint:gosec // small
 	if rate > 0 {
 		target = uint64(min(float64(target), max(chunkLeast, chunkSeconds*rate)))
 	}

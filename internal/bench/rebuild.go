@@ -100,8 +100,8 @@ func benchRebuild(ctx context.Context, opts options) error {
 		if err := b.archiveAll(ctx); err != nil {
 			return err
 		}
-		fmt.Fprintf(opts.out, "%d events archived, again clustered by tenant, and %d of %d aggregates; %d rounds\n\n",
-			opts.events, 2*(opts.events/aggregatesShare), opts.events/aggregatesShare, opts.rounds)
+		fmt.Fprintf(opts.out, "%d events archived, %d clustered by tenant, and %d of %d aggregates; %d rounds\n\n",
+			opts.events, clusteredShare*opts.events, 2*(opts.events/aggregatesShare), opts.events/aggregatesShare, opts.rounds)
 		t := newTable(opts.out)
 		if opts.wants("push", "send", "map") {
 			if err := b.loads(ctx, t); err != nil {
