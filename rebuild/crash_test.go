@@ -34,7 +34,7 @@ func TestWorkerIsKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("%+v, %v", job, err)
 		}
 		steps := quiet.Steps()
-		for step := 1; step <= steps; step += between(31, 3) {
+		for step := 1; step <= steps; step += between(47, 3) {
 			job := k.create(rebuild.Spec{Projection: name})
 			dying := faulty.New(k.store, faulty.CrashAt(step, step%2 == 0))
 			if _, err := k.try(t.Context(), dying, job.ID, 100*time.Millisecond); err == nil {
@@ -81,7 +81,7 @@ func TestClickHouseIsKilled(t *testing.T) {
 			kills++
 		}
 	}()
-	for i := range 3 {
+	for i := range between(2, 3) {
 		job, err := k.svc.Create(t.Context(), rebuild.Spec{Projection: names[i%len(names)], Approval: "automatic"}, rebuild.CreateOptions{IdempotencyKey: fmt.Sprint(i)})
 		for err != nil { // ClickHouse is down
 			job, err = k.svc.Create(t.Context(), rebuild.Spec{Projection: names[i%len(names)], Approval: "automatic"}, rebuild.CreateOptions{IdempotencyKey: fmt.Sprint(i)})

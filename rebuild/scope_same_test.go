@@ -135,7 +135,7 @@ func TestScopedWorkerIsKilled(t *testing.T) {
 			t.Fatalf("%+v, %v", job, err)
 		}
 		steps := quiet.Steps()
-		for step := 1 + len(name)%3; step <= steps; step += between(61, 3) {
+		for step := 1 + len(name)%3; step <= steps; step += between(97, 3) {
 			job := k.create(spec)
 			dying := faulty.New(k.store, faulty.CrashAt(step, step%2 == 0))
 			if _, err := k.try(t.Context(), dying, job.ID, 100*time.Millisecond); err == nil {
