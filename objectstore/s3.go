@@ -174,7 +174,8 @@ func (o S3Options) apply(c *s3.Options) {
 
 func newRetryer(opts S3Options) aws.Retryer {
 	r := retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = opts.MaxAttempts })
-	return retry.AddWithErrorCodes(r, "ConditionalRequestConflict", "OperationAborted") // 409: another write was under way
+	return retry.AddWithErrorCodes(r, "ConditionalRequestConflict", "OperationAborted", // 409: another write was under way
+		"ExistingObjectIsDirectory") // so says versitygw where another's deletion took the directory that it had just made
 }
 
 // httpClient is a client whose connections do not hang for ever. It trusts whom

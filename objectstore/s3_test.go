@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
@@ -232,6 +234,29 @@ func TestS3Conflict(t *testing.T) {
 	if info, err := store.Put(t.Context(), "k", strings.NewReader("x"), objectstore.IfAbsent); err != nil || info.ETag != `"e"` || requests.Load() != 3 {
 		t.Errorf("%+v, %v after %d requests", info, err, requests.Load())
 	}
+}
+
+// TestS3Siblings: objects come and go beside each other, each the last of its
+// directory on a server that keeps them in a file system.
+func TestS3Siblings(t *testing.T) {
+	store, err := objectstore.Open(t.Context(), s3Config(stacktest.S3(t, stack.S3Options{})))
+	check(t, err)
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			for range 50 {
+				key := "deep/" + rand.Text() + "/object"
+				if _, err := store.Put(t.Context(), key, strings.NewReader("x"), objectstore.IfAbsent); err != nil {
+					return err
+				}
+				if err := store.Delete(t.Context(), key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	check(t, group.Wait())
 }
 
 // TestS3Hangs: nothing waits for ever for a server that does not answer, and it
