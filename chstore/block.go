@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
@@ -19,9 +18,6 @@ const blockTable = "_reservoir_block"
 // occurredMicros is the column of a block that holds occurred_at as a number: the
 // client's own times end in 2262.
 const occurredMicros = "_occurred_us"
-
-// maxText bounds the bytes of a text attribute but the payload, as in the archive.
-const maxText = 1024
 
 // Block is a run of events in columns, ready to be sent along with a statement as the
 // relation events. It is built, used and Reset by one goroutine.
@@ -166,11 +162,10 @@ func (b *Block) appendVersion(env *event.Envelope, add func(any) error) error {
 
 // value returns a text attribute as a column of an archived segment holds it.
 func (b *Block) value(env *event.Envelope, a event.Attribute) []byte {
-	value, ok := env.Get(a)
-	if !ok || a != event.Payload && len(value) > maxText || !utf8.Valid(value) {
-		return b.empty
+	if value, ok := env.Text(a); ok {
+		return value
 	}
-	return value
+	return b.empty
 }
 
 func (b *Block) appendTime(id event.ID, env *event.Envelope, add func(any) error) error {

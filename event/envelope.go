@@ -3,7 +3,12 @@ package event
 import (
 	"math"
 	"strconv"
+	"unicode/utf8"
 )
+
+// MaxText is the longest text in bytes, but for the payload's, that a column of a table of
+// events holds: statistics of columns hold whole values, and no identifier is that long.
+const MaxText = 1024
 
 // Envelope is the typed view of an event, made by an Extractor. What is in it
 // aliases the event's bytes or the Extractor's, and is valid until the event's
@@ -27,6 +32,17 @@ func (v *Envelope) Get(a Attribute) ([]byte, bool) {
 		return nil, false
 	}
 	return v.values[a], true
+}
+
+// Text returns an attribute as tables of events hold it, and whether they do: text that
+// is not valid UTF-8 or, but for the payload, longer than MaxText is in none of their
+// columns.
+func (v *Envelope) Text(a Attribute) ([]byte, bool) {
+	value, ok := v.Get(a)
+	if !ok || a != Payload && len(value) > MaxText || !utf8.Valid(value) {
+		return nil, false
+	}
+	return value, true
 }
 
 // Set gives an attribute a value, for envelopes that come from elsewhere than

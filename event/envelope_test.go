@@ -3,6 +3,7 @@ package event_test
 import (
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -55,6 +56,27 @@ func TestAggregateVersion(t *testing.T) {
 		env.Reset()
 		if _, ok := env.AggregateVersion(); ok {
 			t.Error("a version after Reset")
+		}
+	}
+}
+
+func TestEnvelopeText(t *testing.T) {
+	long := strings.Repeat("x", event.MaxText)
+	for _, tt := range []struct {
+		attribute event.Attribute
+		value     string
+		ok        bool
+	}{
+		{event.Type, "OrderPaid", true}, {event.Type, "", true}, {event.Type, "Order\xff", false}, {event.Type, long, true}, {event.Type, long + "x", false},
+		{event.Payload, long + "x", true}, {event.Payload, "\xff", false},
+	} {
+		var env event.Envelope
+		if got, ok := env.Text(tt.attribute); ok || got != nil {
+			t.Errorf("an envelope without attributes has %q", got)
+		}
+		env.Set(tt.attribute, []byte(tt.value))
+		if got, ok := env.Text(tt.attribute); ok != tt.ok || ok && string(got) != tt.value {
+			t.Errorf("%.20q: got %.20q, %t", tt.value, got, ok)
 		}
 	}
 }

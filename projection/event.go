@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"github.com/segmentio/encoding/json" // as encoding/json, and several times as fast
@@ -70,9 +69,6 @@ func (e *Event) Decode(v any) error {
 	return nil
 }
 
-// maxText is the longest text of a column but for the payload's, in bytes.
-const maxText = 1024
-
 // Reader makes Events of what archives and tails give. It is not
 // safe for concurrent use.
 type Reader struct {
@@ -100,7 +96,7 @@ func (r *Reader) Read(e *Event, stream string, incarnation int, from *event.Even
 		if a == event.Version || a == event.OccurredAt || !r.wants(a) {
 			continue
 		}
-		if value, ok := env.Get(a); ok && (a == event.Payload || len(value) <= maxText) && utf8.Valid(value) {
+		if value, ok := env.Text(a); ok {
 			r.values[a] = value
 			size += len(value)
 		}

@@ -275,7 +275,7 @@ func (t *trialRun) inGo(ctx context.Context, events []Recorded) error {
 	for i := range events {
 		from := &events[i]
 		extractor.Extract(&from.Event, &env)
-		kind, _ := env.Get(event.Type)
+		kind, _ := env.Text(event.Type)
 		if !t.d.Source.MatchesStream(from.Stream) || !matcher.MatchType(kind) {
 			continue
 		}

@@ -3,7 +3,6 @@ package rebuild
 import (
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
@@ -95,11 +94,8 @@ func (s *selector) each(stream string, incarnation int, b *event.Batch, from, to
 
 func (s *selector) selects(stream string, incarnation int, id event.ID, env *event.Envelope) bool {
 	if s.types != nil {
-		value, _ := env.Get(event.Type)
-		if len(value) > maxText { // as the column type has it
-			value = nil
-		}
-		if !s.types.MatchType(value) {
+		kind, _ := env.Text(event.Type)
+		if !s.types.MatchType(kind) {
 			return false
 		}
 	}
@@ -133,14 +129,9 @@ func (s *Scope) within(id event.ID, env *event.Envelope) bool {
 	return (s.From.IsZero() || micros >= s.From.UnixMicro()) && (s.To.IsZero() || micros < s.To.UnixMicro())
 }
 
-const maxText = 1024
-
 // columnText gives a text attribute as the relation events has it.
 func columnText(env *event.Envelope, a event.Attribute) string {
-	value, ok := env.Get(a)
-	if !ok || len(value) > maxText || !utf8.Valid(value) {
-		return ""
-	}
+	value, _ := env.Text(a)
 	return string(value)
 }
 

@@ -51,11 +51,6 @@ const (
 // pageBytes is the size of a page before compression.
 const pageBytes = 256 << 10
 
-// maxText is the longest value in bytes that goes into a column other than
-// payload. Their statistics hold whole values, in the file's footer; no
-// identifier is that long.
-const maxText = 1 << 10
-
 // Writer writes events as a Parquet file. It streams: a row group goes out when
 // it is complete. A Writer that returned an error is dead, and so is what it
 // wrote. It is not safe for concurrent use.
@@ -292,7 +287,7 @@ func (w *Writer) addText(shape *event.Shape, a event.Attribute, column int) outc
 // storable reports whether a text column may hold the value. It depends on
 // nothing else: a reader relies on that when it skips rows.
 func storable(value []byte, column int) bool {
-	return (column == colPayload || len(value) <= maxText) && utf8.Valid(value)
+	return (column == colPayload || len(value) <= event.MaxText) && utf8.Valid(value)
 }
 
 // own copies a value that the extractor may overwrite before the chunk is
