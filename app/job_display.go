@@ -42,6 +42,7 @@ type shownPhase struct {
 	name  string
 	began time.Time // zero: not known
 	done  uint64
+	of    string                 // what done counts
 	bar   *mpb.Bar               // on a terminal
 	text  atomic.Pointer[string] // read while the bar is drawn, which mu must not wait for
 }
@@ -71,7 +72,7 @@ func (d *jobDisplay) show(job *jobs.Job) {
 	}
 	p := &job.Progress
 	d.enter(p.Phase)
-	d.phase.done = p.Done
+	d.phase.done, d.phase.of = p.Done, p.Counts()
 	text := string(job.State) + "  " + progressText(p)
 	if p.Holding != "" {
 		text += "  HOLDING: " + p.Holding
@@ -121,7 +122,7 @@ func (d *jobDisplay) finish(was *shownPhase) {
 	if !was.began.IsZero() {
 		text += " in " + humanDuration(time.Since(was.began))
 		if was.done > 0 {
-			text += "  " + humanCount(was.done) + " events"
+			text += "  " + humanCount(was.done) + " " + was.of
 		}
 	}
 	switch {

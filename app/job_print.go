@@ -112,13 +112,13 @@ func timeText(t time.Time) string {
 
 // progressText gives how far a replay is, on one line.
 func progressText(p *jobs.Progress) string {
-	parts := []string{humanCount(p.Done) + " events"}
+	parts := []string{humanCount(p.Done) + " " + p.Counts()}
 	if p.Total > 0 {
 		of := humanCount(p.Total)
 		if !p.Exact {
 			of = "at most " + of
 		}
-		parts[0] = fmt.Sprintf("%s of %s events", humanCount(p.Done), of)
+		parts[0] = fmt.Sprintf("%s of %s %s", humanCount(p.Done), of, p.Counts())
 	}
 	if p.Selected != p.Done {
 		parts = append(parts, humanCount(p.Selected)+" selected")

@@ -49,7 +49,7 @@ func (s *Store) hostsText(table Table) string {
 	this := s.of(table, "name")
 	// With a table that every server has, one that lacks ours is seen, too.
 	return "SELECT concat(hostName(), ':', toString(tcpPort())) AS host, maxIf(toString(uuid), " + this + ") AS id, maxIf(comment, " + this + ") AS text FROM " + from +
-		" WHERE " + this + " OR (database = 'system' AND name = 'one') GROUP BY host ORDER BY host"
+		" WHERE " + this + " OR (database = 'system' AND name = 'one') GROUP BY host, serverUUID() ORDER BY host" // names may be the same
 }
 
 // settled waits until every server has the table with the mark under the name. A
@@ -92,7 +92,8 @@ func lacking(hosts []HostTable, want Mark) []string {
 
 // Synced waits until every replica has all parts of the table that bears a mark, whatever
 // its name is: on a server without them, readers would see less after an exchange. Merges
-// are not waited for. It does nothing where tables are not replicated.
+// are not waited for. A replica that does not get there is ErrBusy. It does nothing where
+// tables are not replicated.
 func (s *Store) Synced(ctx context.Context, live Table, mark Mark) error {
 	if !s.config.Replicated {
 		return nil
@@ -105,7 +106,11 @@ func (s *Store) Synced(ctx context.Context, live Table, mark Mark) error {
 	if err != nil || !strings.HasPrefix(info.Engine, "Replicated") { // made when tables were not
 		return err
 	}
-	return s.exec(ctx, &statement{what: "sync", doing: "wait for the replicas of " + table.Name, text: s.syncText(table)})
+	err = s.exec(ctx, &statement{what: "sync", doing: "wait for the replicas of " + table.Name, text: s.syncText(table)})
+	if errors.Is(err, ErrResources) { // its time was up
+		err = remedy.Wrap(fmt.Errorf("%w: a replica is behind, or down: %w", ErrBusy, err), "Start the replica, or take it out of the cluster: system.replicas and system.distributed_ddl_queue say which one it is.")
+	}
+	return err
 }
 
 func (s *Store) syncText(table Table) string {

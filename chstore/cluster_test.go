@@ -1,4 +1,4 @@
-package chstore
+package chstore_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/internal/stack"
 	"github.com/reservoirhq/reservoir/internal/stack/stacktest"
 )
@@ -18,10 +19,10 @@ import (
 // and waited for.
 func TestServersThatDisagree(t *testing.T) {
 	ctx := t.Context()
-	live := Table{Name: "t"}
-	marks := []Mark{{Projection: "p", Generation: 1}, {Projection: "p", Generation: 2}}
+	live := chstore.Table{Name: "t"}
+	marks := []chstore.Mark{{Projection: "p", Generation: 1}, {Projection: "p", Generation: 2}}
 	var servers []*stack.ClickHouse
-	var stores []*Store
+	var stores []*chstore.Store
 	var ports []string
 	var shards strings.Builder
 	for range 2 {
@@ -31,14 +32,14 @@ func TestServersThatDisagree(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&shards, "<shard><replica><host>%s</host><port>%s</port></replica></shard>", host, port)
-		store := opened(t, Config{URL: engine.URL()})
+		store := open(t, chstore.Config{URL: engine.URL()})
 		known, err := engine.Query(ctx, "SELECT tcpPort() FORMAT TSVRaw") // clients know another one, that of a relay
 		if err != nil {
 			t.Fatal(err)
 		}
 		known = strings.TrimSpace(known)
 		for _, mark := range marks {
-			spec := TableSpec{Columns: []Column{{Name: "a", Type: "String"}}, Engine: "MergeTree", OrderBy: "a"}
+			spec := chstore.TableSpec{Columns: []chstore.Column{{Name: "a", Type: "String"}}, Engine: "MergeTree", OrderBy: "a"}
 			if err := store.CreateTable(ctx, live.Of(mark.Generation), spec, mark); err != nil {
 				t.Fatal(err)
 			}
@@ -46,18 +47,18 @@ func TestServersThatDisagree(t *testing.T) {
 		servers, stores, ports = append(servers, engine), append(stores, store), append(ports, ":"+known)
 	}
 	engine := stacktest.ClickHouse(t, stack.ClickHouseOptions{Config: "<remote_servers><both>" + shards.String() + "</both></remote_servers>"})
-	cluster := opened(t, Config{URL: engine.URL(), Cluster: "both"})
-	exchange := func(server int, want, expect Mark) {
+	cluster := open(t, chstore.Config{URL: engine.URL(), Cluster: "both"})
+	exchange := func(server int, want, expect chstore.Mark) {
 		t.Helper()
 		if err := stores[server].Exchange(ctx, live, want, expect); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mixed := func(want Mark, behind ...int) {
+	mixed := func(want chstore.Mark, behind ...int) {
 		t.Helper()
-		err := cluster.settled(ctx, live, want, 300*time.Millisecond)
-		if !errors.Is(err, ErrMixed) {
-			t.Fatalf("settled: %v, want %v", err, ErrMixed)
+		err := cluster.Settled(ctx, live, want, 300*time.Millisecond)
+		if !errors.Is(err, chstore.ErrMixed) {
+			t.Fatalf("settled: %v, want %v", err, chstore.ErrMixed)
 		}
 		for i, port := range ports {
 			named, wanted := strings.Contains(err.Error(), port), false
@@ -69,15 +70,15 @@ func TestServersThatDisagree(t *testing.T) {
 			}
 		}
 	}
-	settled := func(want Mark) {
+	settled := func(want chstore.Mark) {
 		t.Helper()
-		if err := cluster.everywhere(ctx, live, want); err != nil {
+		if err := cluster.Settled(ctx, live, want, time.Minute); err != nil {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	exchange(0, marks[0], Mark{})
+	exchange(0, marks[0], chstore.Mark{})
 	mixed(marks[0], 1) // the other one has no such table
-	exchange(1, marks[0], Mark{})
+	exchange(1, marks[0], chstore.Mark{})
 	settled(marks[0])
 	exchange(0, marks[1], marks[0])
 	mixed(marks[1], 1)
@@ -99,22 +100,7 @@ func TestServersThatDisagree(t *testing.T) {
 	if err := servers[1].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cluster.settled(ctx, live, marks[1], time.Second); err == nil {
+	if err := cluster.Settled(ctx, live, marks[1], time.Second); err == nil {
 		t.Error("a server that is down is taken for one that has exchanged its tables")
 	}
-}
-
-// opened connects until the test ends.
-func opened(t *testing.T, config Config) *Store {
-	t.Helper()
-	store, err := Connect(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
 }

@@ -54,8 +54,8 @@ func (s *Store) Pour(ctx context.Context, staging, into Table, columns []string,
 // rows are counted in both, so nobody may write to from meanwhile, and rows of it must not
 // expire (see Quiet). With expires rows leave to by themselves: then there may be fewer of
 // them. On ErrUnproved, and any other error, Clean the chunk (or make the table again) and
-// copy again.
-func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string, except string, chunk uint64, expires bool) (rows uint64, err error) {
+// copy again. progress, if not nil, is called as the rows are copied.
+func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string, except string, chunk uint64, expires bool, progress func(Progress)) (rows uint64, err error) {
 	target, err := s.Inspect(ctx, to)
 	if err != nil {
 		return 0, err
@@ -75,7 +75,7 @@ func (s *Store) CopyExcept(ctx context.Context, from, to Table, columns []string
 		return 0, err
 	}
 	if err := s.exec(ctx, &statement{
-		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: anew(),
+		what: chunkTag(chunk), doing: "carry over " + from.Name + " into " + to.Name, settings: anew(), progress: progress,
 		text: "INSERT INTO " + to.String() + " (" + list + ", " + Identifier(target.Kind.Lineage()) + ") SELECT " + list + ", " + lineage + rest,
 	}); err != nil {
 		return 0, err

@@ -49,7 +49,7 @@ func TestPourAndCarryOver(t *testing.T) {
 		spec.PartitionBy = "tenant"
 		from := made(t, store, "from"+engine, spec, events)
 		to := made(t, store, "to"+engine, spec, 0)
-		rows, err := store.CopyExcept(ctx, from, to, spec.Names(), "tenant = 'acme'", 5, false)
+		rows, err := store.CopyExcept(ctx, from, to, spec.Names(), "tenant = 'acme'", 5, false, nil)
 		if err != nil || rows != test.copied {
 			t.Errorf("%s: %d rows copied, %v; want %d", engine, rows, err, test.copied)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,8 @@ type DiffSpec struct {
 	// Memory bounds the memory of the comparison in bytes, beyond which it goes to the
 	// server's disk; default 256 MiB.
 	Memory uint64
+	// Progress is called as the rows are read, as that of Load is.
+	Progress func(Progress)
 }
 
 // Diff is the difference between two tables. Keys that several rows share are compared
@@ -79,7 +82,7 @@ func (s *Store) Diff(ctx context.Context, spec DiffSpec) (Diff, error) {
 func missing(a, b Info) []string {
 	var list []string
 	for _, c := range a.shownColumns(nil) {
-		if !slices.ContainsFunc(b.Columns, func(o Column) bool { return o.Name == c.Name }) {
+		if _, ok := b.column(c.Name); !ok {
 			list = append(list, c.Name)
 		}
 	}
@@ -102,7 +105,8 @@ func (c *comparison) choose() error {
 		c.spec.Memory = 256 << 20
 	}
 	has := func(i Info, name string) bool {
-		return slices.ContainsFunc(i.Columns, func(o Column) bool { return o.Name == name })
+		_, ok := i.column(name)
+		return ok
 	}
 	for _, name := range append(slices.Clone(c.spec.Keys), c.spec.Columns...) {
 		if !has(c.old, name) || !has(c.new, name) {
@@ -126,13 +130,22 @@ func (c *comparison) choose() error {
 	return nil
 }
 
+// bitwise matches types whose values are equal when their bytes are, and else not: that is
+// so of no fraction, of which zero has two.
+var bitwise = regexp.MustCompile(`^(String|FixedString\(\d+\)|LowCardinality\(String\)|U?Int\d+|Bool|UUID|IPv[46]|Date|Date32|DateTime(\('[^']*'\))?|DateTime64\([^()]*\)|Decimal\([^()]*\)|Enum(8|16)\(.*\))$`)
+
 // hash writes the hash of columns of one of the tables.
-func hash(function string, info Info, list []string) string {
+func (c *comparison) hash(function string, info Info, list []string) string {
 	values := make([]string, len(list))
 	for i, name := range list {
-		at := slices.IndexFunc(info.Columns, func(c Column) bool { return c.Name == name })
-		// Texts, so that columns whose types changed compare by what they hold.
-		values[i] = asJSON(info.Columns[at])
+		column, _ := info.column(name)
+		before, _ := c.old.column(name)
+		after, _ := c.new.column(name)
+		values[i] = Identifier(name)
+		if before.Type != after.Type || !bitwise.MatchString(column.Type) {
+			// Texts, so that columns whose types changed compare by what they hold.
+			values[i] = asJSON(column)
+		}
 	}
 	if len(values) == 0 {
 		return "toUInt64(0)"
@@ -141,7 +154,7 @@ func hash(function string, info Info, list []string) string {
 }
 
 func (c *comparison) side(info Info, isNew int) string {
-	text := fmt.Sprintf("SELECT %s AS k, %s AS h, toUInt8(%d) AS side FROM %s", hash("sipHash128", info, c.keys), hash("sipHash64", info, c.compared), isNew, info.source(true))
+	text := fmt.Sprintf("SELECT %s AS k, %s AS h, toUInt8(%d) AS side FROM %s", c.hash("sipHash128", info, c.keys), c.hash("sipHash64", info, c.compared), isNew, info.source(true))
 	if strings.TrimSpace(c.spec.Where) != "" {
 		text += " WHERE (" + c.spec.Where + "\n)"
 	}
@@ -154,7 +167,7 @@ func (c *comparison) count(ctx context.Context, s *Store, diff *Diff) (map[strin
 	settings["group_by_two_level_threshold"] = 100_000
 	hashes := map[string][]string{}
 	err := s.query(ctx, &statement{
-		what: "diff", doing: "compare " + c.spec.Old.Name + " with " + c.spec.New.Name, settings: settings,
+		what: "diff", doing: "compare " + c.spec.Old.Name + " with " + c.spec.New.Name, settings: settings, progress: c.spec.Progress,
 		text: fmt.Sprintf(`SELECT kind, count(), sum(o), sum(n), arrayMap(x -> hex(x), groupArraySorted(%d)(k)) FROM (
 SELECT k, countIf(side = 0) AS o, countIf(side = 1) AS n, sumIf(h, side = 0) AS oh, sumIf(h, side = 1) AS nh,
 multiIf(o = 0, 'added', n = 0, 'removed', o != n OR oh != nh, 'changed', 'same') AS kind
@@ -208,7 +221,7 @@ func (c *comparison) sample(ctx context.Context, s *Store, hashes map[string][]s
 func (c *comparison) rowsOf(ctx context.Context, s *Store, info Info, hashes []string) (map[string][]map[string]json.RawMessage, error) {
 	columns := info.shownColumns(append(slices.Clone(c.keys), c.compared...))
 	key := Column{Name: "_reservoir_key", Type: "String"}
-	text := "SELECT hex(" + hash("sipHash128", info, c.keys) + ") AS " + key.Name + ", " + listed(append([]Column{key}, columns...)) + " FROM " + info.source(true) +
+	text := "SELECT hex(" + c.hash("sipHash128", info, c.keys) + ") AS " + key.Name + ", " + listed(append([]Column{key}, columns...)) + " FROM " + info.source(true) +
 		" WHERE " + key.Name + " IN (" + Literals(hashes) + ")"
 	if strings.TrimSpace(c.spec.Where) != "" {
 		text += " AND (" + c.spec.Where + "\n)"

@@ -145,3 +145,67 @@ func TestDiffOfMergingTables(t *testing.T) {
 		})
 	}
 }
+
+// Values of every type are compared, those of types of their own size as they are.
+func TestDiffOfTypes(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	types := []struct{ typ, one, other string }{
+		{"String", `'a\xff'`, `'a\xfe'`}, {"FixedString(3)", "'a'", "'ab'"}, {"LowCardinality(String)", "'a'", "''"},
+		{"Bool", "true", "false"}, {"UUID", "'61f0c404-5cb3-11e7-907b-a6006ad3dba0'", "'61f0c404-5cb3-11e7-907b-a6006ad3dba1'"},
+		{"IPv4", "'10.0.0.1'", "'10.0.0.2'"}, {"IPv6", "'::1'", "'::2'"}, {"Date", "'2026-01-01'", "'2026-01-02'"}, {"Date32", "'1926-01-01'", "'2226-01-02'"},
+		{"DateTime", "1", "2"}, {"DateTime('Europe/Berlin')", "1", "2"}, {"DateTime64(6, 'UTC')", "'1926-01-01 00:00:00.000001'", "'1926-01-01 00:00:00.000002'"}, {"DateTime64(9)", "1", "2"},
+		{"Decimal(9, 2)", "1.01", "1.02"}, {"Decimal(38, 4)", "1.0001", "1.0002"}, {"Decimal(76, 4)", "1.0001", "1.0002"},
+		{"Enum8('a' = 1, 'b\\'(' = 2)", "'a'", `'b\'('`}, {"Enum16('a' = 1, 'b' = 1000)", "'a'", "'b'"},
+		{"Float32", "1", "1.5"}, {"Float64", "1", "1.0000000001"}, {"Nullable(Int64)", "NULL", "0"}, {"Nullable(String)", "NULL", "''"}, {"LowCardinality(Nullable(String))", "NULL", "''"},
+		{"Array(String)", "['a', 'b']", "['ab']"}, {"Array(Nullable(UInt8))", "[NULL]", "[0]"}, {"Map(String, UInt8)", "{'a': 1}", "{'a': 2}"}, {"Tuple(a Int8, b String)", "(1, 'a')", "(2, 'a')"},
+	}
+	for _, bits := range []int{8, 16, 32, 64, 128, 256} {
+		types = append(types, struct{ typ, one, other string }{fmt.Sprintf("Int%d", bits), "-1", "1"}, struct{ typ, one, other string }{fmt.Sprintf("UInt%d", bits), "0", "1"})
+	}
+	columns := []chstore.Column{{Name: "k", Type: "UInt64"}}
+	ones := []string{"1000"}
+	for i, c := range types {
+		columns, ones = append(columns, chstore.Column{Name: fmt.Sprintf("c%d", i), Type: c.typ}), append(ones, c.one)
+	}
+	run := func(text string) {
+		t.Helper()
+		if _, err := engine.Query(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values := func(k int, but int) string {
+		row := slices.Clone(ones)
+		row[0] = fmt.Sprint(k)
+		if but >= 0 {
+			row[but+1] = types[but].other
+		}
+		return "(" + strings.Join(row, ", ") + ", 1)"
+	}
+	var before, after []string
+	for i := range types {
+		before, after = append(before, values(i, -1)), append(after, values(i, i))
+	}
+	for name, rows := range map[string][]string{"before": append(before, values(1000, -1)), "after": append(after, values(1000, -1))} {
+		table := store.Table(name)
+		if err := store.CreateTable(t.Context(), table, chstore.TableSpec{Columns: columns, Engine: "MergeTree", OrderBy: "k"}, chstore.Mark{Projection: name}); err != nil {
+			t.Fatal(err)
+		}
+		run("INSERT INTO " + table.String() + " VALUES " + strings.Join(rows, ", "))
+	}
+	diff, err := store.Diff(t.Context(), chstore.DiffSpec{Old: store.Table("before"), New: store.Table("after"), Keys: []string{"k"}, Samples: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff.Same != 1 || diff.Changed != uint64(len(types)) || diff.Added != 0 || diff.Removed != 0 {
+		t.Errorf("%d same, %d changed, want 1 and %d", diff.Same, diff.Changed, len(types))
+	}
+	for i := range types { // as keys, one after the other
+		diff, err := store.Diff(t.Context(), chstore.DiffSpec{Old: store.Table("before"), New: store.Table("after"), Keys: []string{"k", fmt.Sprintf("c%d", i)}, Columns: []string{"k"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := uint64(len(types)); diff.Added != 1 || diff.Removed != 1 || diff.Same != n || len(diff.Samples) != 2 {
+			t.Errorf("with a key of %s: %+v", types[i].typ, diff)
+		}
+	}
+}

@@ -35,6 +35,14 @@ func (i Info) Lineage() bool {
 	return i.Kind != "" && slices.ContainsFunc(i.Columns, func(c Column) bool { return c.Name == i.Kind.Lineage() })
 }
 
+func (i Info) column(name string) (Column, bool) {
+	at := slices.IndexFunc(i.Columns, func(c Column) bool { return c.Name == name })
+	if at < 0 {
+		return Column{}, false
+	}
+	return i.Columns[at], true
+}
+
 // Fingerprint is a digest of what the table is: its columns, engine and keys, not its
 // name, mark or contents. Another fingerprint than that of the table when it was made
 // says that it was altered by hand.

@@ -92,7 +92,7 @@ func TestRowsExpireWhileTheyAreCarriedOver(t *testing.T) {
 	for i := range 3 {
 		to, linked := made(t, store, fmt.Sprintf("copied_%d", i), spec, 0), made(t, store, fmt.Sprintf("linked_%d", i), spec, 0)
 		via := made(t, store, fmt.Sprintf("via_%d", i), spec.Quiet(), 0)
-		if rows, err := store.CopyExcept(ctx, from, to, spec.Names(), "tenant = 'acme'", 5, true); err != nil || rows != 600 {
+		if rows, err := store.CopyExcept(ctx, from, to, spec.Names(), "tenant = 'acme'", 5, true, nil); err != nil || rows != 600 {
 			t.Errorf("%d rows copied, %v", rows, err)
 		}
 		if rows, err := store.LinkExcept(ctx, chstore.Links{From: from, Via: via, To: linked, Kind: chstore.Keeping, Except: "tenant = 'acme'", Expires: true}); err != nil || rows > 600 {

@@ -27,7 +27,10 @@ type statement struct {
 // Progress is how far a statement is.
 type Progress struct {
 	ReadRows, ReadBytes uint64
-	WrittenRows         uint64
+	// TotalRows is how many rows it is to read, as far as the server knows yet; 0 of one of
+	// Running.
+	TotalRows   uint64
+	WrittenRows uint64
 }
 
 const queryPrefix = "reservoir/"
@@ -63,6 +66,7 @@ func (s *Store) context(ctx context.Context, st *statement) context.Context {
 		options = append(options, clickhouse.WithProgress(func(p *clickhouse.Progress) {
 			sum.ReadRows += p.Rows
 			sum.ReadBytes += p.Bytes
+			sum.TotalRows += p.TotalRows
 			sum.WrittenRows += p.WroteRows
 			st.progress(sum)
 		}))

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -118,8 +119,11 @@ type LogEntry struct {
 // Progress is how far a job is. Engines fill it; the runner adds Rate and Left.
 type Progress struct {
 	Phase string `json:"phase,omitempty"` // a word for what it does now
-	// Done and Total count events; Total is an upper bound unless Exact is set,
-	// and 0 when it is not known (a job that follows).
+	// Unit is what Done, Total and Rate count, "" for events; "rows" where a statement
+	// reads a table.
+	Unit string `json:"unit,omitempty"`
+	// Total is an upper bound of Done unless Exact is set, and 0 when it is not known
+	// (a job that follows).
 	Done  uint64 `json:"done"`
 	Total uint64 `json:"total,omitempty"`
 	Exact bool   `json:"exact,omitempty"`
@@ -138,13 +142,16 @@ type Progress struct {
 	Position string `json:"position,omitempty"`
 	// Holding says why the job waits (back-pressure, pace), "" when it does not.
 	Holding string `json:"holding,omitempty"`
-	// Rate is events done a second over the last half minute or so, and Left the
+	// Rate is how much is done a second over the last half minute or so, and Left the
 	// time until Total at this rate: 0 when not known.
 	Rate float64       `json:"rate,omitempty"`
 	Left time.Duration `json:"left_ns,omitempty"`
 	// Streams is the progress by stream: the first MaxProgressStreams.
 	Streams []StreamProgress `json:"streams,omitempty"`
 }
+
+// Counts is the word for what Done, Total and Rate count.
+func (p *Progress) Counts() string { return cmp.Or(p.Unit, "events") }
 
 // MaxProgressStreams bounds Progress.Streams.
 const MaxProgressStreams = 100

@@ -125,6 +125,32 @@ func TestDefinitionChangesDuringRebuild(t *testing.T) {
 	}
 }
 
+// A file of definitions that cannot be read, as one that is being written, fails no rebuild:
+// it is tried again.
+func TestDefinitionIsBeingWritten(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	k.must(k.publish(t.Context(), "shop:orders", 100))
+	k.archiveAll(50)
+	k.build(rebuild.Spec{Projection: "items"})
+	id := k.create(rebuild.Spec{Projection: "items"}).ID
+	store := faulty.New(k.store, func(s faulty.Step) (none faulty.Fault) {
+		if job, err := k.jobs.Get(context.Background(), id); err != nil || s.Op != faulty.Put {
+			return none
+		} else if job.LastError != nil { // an attempt after that which met it
+			k.examples()
+		} else if strings.HasSuffix(s.Key, "verification.json") {
+			k.defs.put("orders", ordersYAML[:len(ordersYAML)/2])
+		}
+		return none
+	})
+	job, err := k.try(t.Context(), store, id, time.Minute)
+	k.must(err)
+	if log := messages(job); job.State != jobs.Succeeded || !strings.Contains(log, "read the projections") || k.live("items") != 2 {
+		t.Errorf("generation %d is live, and the rebuild is %s:\n%s", k.live("items"), job.State, log)
+	}
+}
+
 // limitedUsers are users of ClickHouse of whom one may do just what %s says.
 const limitedUsers = `<clickhouse><users>
 <default><password></password><networks><ip>::/0</ip></networks><profile>default</profile><access_management>1</access_management></default>

@@ -26,7 +26,13 @@ type engine struct{ svc *Service }
 // Run implements jobs.Engine.
 func (e *engine) Run(ctx context.Context, h *jobs.Handle) error {
 	var b *build
-	holds := func(reason string) { h.Report(func(p *jobs.Progress) { p.Holding = reason }) }
+	said := ""
+	holds := func(reason string) {
+		if reason != said { // nothing is reported before it is known what was done
+			said = reason
+			h.Report(func(p *jobs.Progress) { p.Holding = reason })
+		}
+	}
 	err := patiently(ctx, holds, func(ctx context.Context) (err error) {
 		b, err = e.prepare(ctx, h)
 		return err
@@ -165,9 +171,9 @@ func (e *engine) prepare(ctx context.Context, h *jobs.Handle) (*build, error) {
 	if err := readFile(ctx, h.Files(), definitionFile, &k); err != nil {
 		return nil, fmt.Errorf("read the definition of the rebuild: %w", err)
 	}
-	set, err := e.svc.opts.Definitions()
+	set, err := e.svc.definitions()
 	if err != nil {
-		return nil, fmt.Errorf("read the projections: %w", err)
+		return nil, err
 	}
 	b.tempo = newTempo(b.spec.Rate)
 	b.db = e.svc.opts.ClickHouse.As(b.job.ID).With(b.spec.Scope.values())
@@ -215,6 +221,8 @@ func (b *build) run(ctx context.Context) error {
 		phase := b.cp.Phase
 		b.begin(phase)
 		if err := b.enter(ctx, phase, steps[phase]); err != nil {
+			b.mu.Lock() // a statement that was interrupted may still say how far it is
+			defer b.mu.Unlock()
 			return errors.Join(err, b.report())
 		}
 		if phase == PhaseDone {
@@ -241,6 +249,9 @@ func (b *build) enter(ctx context.Context, phase string, step func(context.Conte
 			if err := b.db.Kill(ctx, ""); err != nil {
 				return err //nolint:wrapcheck // it says what
 			}
+			b.mu.Lock()
+			b.begun = 0
+			b.mu.Unlock()
 		}
 		again = true
 		return step(ctx)
@@ -286,16 +297,22 @@ func (b *build) after(phase string) string {
 
 // begin shows a phase.
 func (b *build) begin(phase string) {
-	b.events, b.total = 0, 0
-	if phase == PhaseLoad {
+	b.events, b.begun, b.total = 0, 0, 0
+	// What an attempt before this one has done is no speed.
+	switch {
+	case phase == PhaseLoad && b.sub.def.Kind == projection.Fold:
 		b.total = b.plan.Events
-		if b.sub.def.Kind != projection.Fold {
-			b.events = b.loadedEvents() // those that an attempt before this one has loaded are no speed
+		if was := &b.job.Progress; was.Phase == phase {
+			b.events = min(was.Done, b.total) // until it is known where its states are
 		}
+	case phase == PhaseLoad:
+		b.events, b.total = b.loadedEvents(), b.plan.Events
+	case phase == PhaseCatchUp, phase == PhaseHandOver:
+		b.events = b.cp.Feed.Events
 	}
 	b.h.Log("info", "phase "+phase)
 	b.h.Report(func(p *jobs.Progress) {
-		p.Phase, p.Holding, p.Done, p.Total, p.Selected, p.Exact = phase, "", b.events, b.total, 0, false
+		p.Phase, p.Unit, p.Holding, p.Done, p.Begun, p.Total, p.Selected, p.Exact = phase, unit(phase), "", b.events, 0, b.total, 0, false
 	})
 }
 

@@ -157,7 +157,7 @@ func (b *build) carryRest(ctx context.Context) (uint64, error) {
 			return 0, err //nolint:wrapcheck // it says what
 		}
 	}
-	rows, err := b.db.CopyExcept(ctx, b.frozen(), b.shadow(), b.sub.spec.Names(), scope, b.carried(), expires)
+	rows, err := b.db.CopyExcept(ctx, b.frozen(), b.shadow(), b.sub.spec.Names(), scope, b.carried(), expires, b.reading())
 	if err != nil {
 		return 0, err //nolint:wrapcheck // it says what
 	}
@@ -254,7 +254,7 @@ func (b *build) pour(ctx context.Context) error {
 		b.cp.Rows = carried
 	}
 	expires := b.sub.spec.TTL != ""
-	rows, err := b.db.Pour(ctx, b.staging(), b.shadow(), b.sub.spec.Names(), nil)
+	rows, err := b.db.Pour(ctx, b.staging(), b.shadow(), b.sub.spec.Names(), b.reading())
 	if err != nil && !(expires && errors.Is(err, chstore.ErrUnproved)) { // some have expired already
 		return err //nolint:wrapcheck // it says what
 	}

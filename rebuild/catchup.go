@@ -77,23 +77,23 @@ func (b *build) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.events, b.total = 0, 0
+	b.total = 0
 	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
 }
 
-// archivedSince counts what the archive has that the shadow has not, 0 if that is not
-// known. What is live only comes on top.
-func (b *build) archivedSince(ctx context.Context) (events uint64) {
-	for stream, at := range b.cp.Feed.Places {
+// archivedSince counts what the archive has after places, if that can be known. What is live
+// only comes on top.
+func (b *build) archivedSince(ctx context.Context, places map[string]place) (events uint64, known bool) {
+	for stream, at := range places {
 		spec := archive.PlanSpec{Stream: stream, Incarnation: max(at.Incarnation, 1), Range: event.Range{From: at.ID.Next()}, Format: b.spec.Format}
 		plan, err := b.svc.opts.Archive.Plan(ctx, spec)
 		if err != nil { // it is for display only
-			b.h.Log("info", fmt.Sprintf("how much there is to catch up with is not known: %v", err))
-			return 0
+			b.h.Log("info", fmt.Sprintf("how much there is left is not known: %v", err))
+			return 0, false
 		}
 		events += plan.Totals.Events
 	}
-	return events
+	return events, true
 }
 
 // drain feeds until a batch has fewer events than that, or it cannot get closer: each
@@ -112,7 +112,9 @@ func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 			return nil
 		}
 		if last == math.MaxInt { // there is more than can be looked up in passing
-			b.total = b.events + b.archivedSince(ctx)
+			if left, known := b.archivedSince(ctx, b.cp.Feed.Places); known {
+				b.total = b.events + left
+			}
 		}
 		last = n
 	}
@@ -125,6 +127,7 @@ func (b *build) step(ctx context.Context, f *feeder) (int, error) {
 		if b.events += uint64(n); b.events > b.total { //nolint:gosec // a count
 			b.total = 0 // what is live only has no end that is known
 		}
+		b.cp.Feed.Events = b.events
 		if err == nil {
 			b.holds("")
 			return n, b.progress()
@@ -184,7 +187,7 @@ func (b *build) feeder(ctx context.Context) (*feeder, error) {
 		return nil, err
 	}
 	if fold, ok := rows.(*foldRows); ok {
-		if err := fold.warm(ctx, feed.Places, func([]Letter) error { return nil }, func(n int) error {
+		if err := fold.warm(ctx, feed.Places, func([]Letter) error { return nil }, func(ctx context.Context, n int) error {
 			b.tempo.spend(uint64(n)) //nolint:gosec // a count
 			return b.tempo.keep(ctx)
 		}); err != nil {

@@ -83,6 +83,7 @@ type feedState struct {
 	Places map[string]place `json:"places,omitempty"`
 	Batch  uint64           `json:"batch"` // the number of the last one
 	Rows   uint64           `json:"rows,omitempty"`
+	Events uint64           `json:"events,omitempty"` // that it was fed
 	// Derived is how many rows each dependent table got of batches, by name, where rows of
 	// it are not merged away.
 	Derived map[string]uint64 `json:"derived,omitempty"`

@@ -278,7 +278,7 @@ func (b *build) deriveAll(ctx context.Context, dep *projection.Dependent) (uint6
 	}
 	load := chstore.Load{
 		Into: table, Select: selection, Chunk: b.carried(), Adding: dep.Table.Kind() == chstore.Adding,
-		Attempt: int(b.h.Epoch()) * attemptsPerEpoch, Wide: b.spec.Concurrency, //nolint:gosec // small
+		Attempt: int(b.h.Epoch()) * attemptsPerEpoch, Wide: b.spec.Concurrency, Progress: b.reading(), //nolint:gosec // small
 	}
 	for _, c := range columns {
 		load.Columns = append(load.Columns, c.Name)
@@ -331,7 +331,9 @@ func (b *build) verifyDependents(ctx context.Context) ([]DependentVerification, 
 		case err != nil:
 			return nil, err //nolint:wrapcheck // it says what
 		}
-		diff, err := b.db.Diff(ctx, dependentDiff(t, there, shadow))
+		spec := dependentDiff(t, there, shadow)
+		spec.Progress = b.reading()
+		diff, err := b.db.Diff(ctx, spec)
 		if err != nil {
 			return nil, err //nolint:wrapcheck // it says what
 		}

@@ -35,12 +35,30 @@ func (b *build) fold(ctx context.Context) error {
 	return errors.Join(err, r.close())
 }
 
+// folded is how many events of the plan are in the states, for display.
+func (b *build) folded(ctx context.Context, r *foldRows) uint64 {
+	at := r.states.Positions()
+	if at == nil {
+		return 0
+	}
+	places := map[string]place{}
+	for stream := range b.plan.heads() {
+		places[stream] = at[stream]
+	}
+	left, known := b.archivedSince(ctx, places)
+	if !known {
+		return 0
+	}
+	return b.plan.Events - min(b.plan.Events, left)
+}
+
 func (b *build) foldInto(ctx context.Context, r *foldRows) error {
 	b.cp.Letters = 0
 	b.foldFrom(r)
+	b.events = b.folded(ctx, r)
 	err := r.bring(ctx, b.plan.heads(), func(some []Letter) error {
 		return allowed(b.sub.def, uint64(r.states.Refusals()), some) //nolint:gosec // a count
-	}, func(events int) error {
+	}, func(ctx context.Context, events int) error {
 		b.mu.Lock()
 		b.events += uint64(events) //nolint:gosec // a count
 		err := b.progress()

@@ -29,7 +29,7 @@ const (
 // warm brings the states to places, for whoever goes on with a table that is made up to
 // there: from where they are, or from the first event on. What cannot be used, and was
 // dealt with then, is given to letters.
-func (r *foldRows) warm(ctx context.Context, places map[string]place, letters func([]Letter) error, progress func(events int) error) error {
+func (r *foldRows) warm(ctx context.Context, places map[string]place, letters func([]Letter) error, progress func(ctx context.Context, events int) error) error {
 	if r.states.Positions() == nil && slices.ContainsFunc(slices.Collect(maps.Values(places)), func(p place) bool { return p != place{} }) {
 		r.svc.opts.Logger.Warn("there are no states of a fold on this machine: all events are folded again",
 			"projection", r.sub.def.Name, "generation", r.generation)
@@ -41,7 +41,7 @@ func (r *foldRows) warm(ctx context.Context, places map[string]place, letters fu
 }
 
 // bring is warm for whoever makes the table.
-func (r *foldRows) bring(ctx context.Context, places map[string]place, letters func([]Letter) error, progress func(events int) error) error {
+func (r *foldRows) bring(ctx context.Context, places map[string]place, letters func([]Letter) error, progress func(ctx context.Context, events int) error) error {
 	at := maps.Clone(r.states.Positions())
 	if at == nil {
 		at = map[string]place{}
@@ -68,7 +68,7 @@ type warming struct {
 	at       map[string]place
 	upTo     place
 	letters  func([]Letter) error
-	progress func(events int) error
+	progress func(ctx context.Context, events int) error
 }
 
 // run reads ahead while the workers fold.
@@ -85,7 +85,7 @@ func (w *warming) run(ctx context.Context, from *tail.Tail) error {
 	})
 	group.Go(func() error {
 		for b := range full {
-			if err := w.take(b); err != nil {
+			if err := w.take(ctx, b); err != nil {
 				return err
 			}
 			empty <- b
@@ -139,13 +139,13 @@ func (w *warming) read(ctx context.Context, from *tail.Tail, empty <-chan *batch
 
 // take folds a batch, and keeps the states now and then: all workers are done with it
 // then, and none has begun with the next one.
-func (w *warming) take(b *batch) error {
+func (w *warming) take(ctx context.Context, b *batch) error {
 	letters, err := w.apply(b)
 	if err != nil {
 		return err
 	}
 	n := b.events.Len()
-	if err := errors.Join(w.letters(letters), w.progress(n)); err != nil {
+	if err := errors.Join(w.letters(letters), w.progress(ctx, n)); err != nil {
 		return err
 	}
 	if n > 0 {

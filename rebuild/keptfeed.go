@@ -123,7 +123,7 @@ func (k *keptFeed) open(ctx context.Context, p *projection.Previous) error {
 		return err
 	}
 	if fold, ok := rows.(*foldRows); ok {
-		if err := fold.warm(ctx, p.Positions, func([]Letter) error { return nil }, func(int) error { return ctx.Err() }); err != nil {
+		if err := fold.warm(ctx, p.Positions, func([]Letter) error { return nil }, func(ctx context.Context, _ int) error { return ctx.Err() }); err != nil {
 			return errors.Join(err, fold.close())
 		}
 	}

@@ -256,6 +256,11 @@ func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
 	defer c.takeBack()
 	var rows uint64
 	err := patiently(ctx, b.holdsLocked, func(ctx context.Context) (err error) {
+		// Its turn comes before what another try has left is looked for: from then on
+		// nothing is waited for.
+		if err := b.tempo.begin(ctx, c.chunk.Events); err != nil {
+			return err
+		}
 		if c.tries > 0 {
 			if err := c.clean(ctx); err != nil {
 				return err
@@ -318,9 +323,6 @@ const attemptsPerEpoch = 1 << 20
 
 // once issues the statement of a chunk, and returns how many rows it gave.
 func (c *chunkLoad) once(ctx context.Context) (uint64, error) {
-	if err := c.b.tempo.begin(ctx, c.chunk.Events); err != nil {
-		return 0, err
-	}
 	c.begin()
 	if c.b.pushes(c.chunk) {
 		c.pushed = true

@@ -138,3 +138,36 @@ func TestTotalOfCatchUp(t *testing.T) {
 		t.Errorf("the totals were %v", totals)
 	}
 }
+
+// The verification says how many rows of both tables it has to read, and what is poured or
+// made of other tables how many of these.
+func TestTotalOfPhasesThatReadTables(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	for _, stream := range []string{"shop:orders", "shop:payments"} {
+		k.must(k.publish(t.Context(), stream, 1000))
+	}
+	k.archiveAll(1000)
+	for _, name := range []string{"items", "lines", "revenue"} {
+		k.build(rebuild.Spec{Projection: name})
+		last := map[string]jobs.Progress{}
+		job, err := k.told(k.create(rebuild.Spec{Projection: name}).ID, func(j jobs.Job) {
+			p := j.Progress
+			if (p.Unit == "rows") != (p.Phase == rebuild.PhaseVerify || p.Phase == rebuild.PhasePour || p.Phase == rebuild.PhaseCarry) {
+				t.Errorf("%s: phase %s counts %s", name, p.Phase, p.Counts())
+			}
+			last[p.Phase] = p
+		})
+		k.must(err)
+		if job.State != jobs.Succeeded {
+			t.Fatalf("%s: %+v", name, job.LastError)
+		}
+		pour, verify := last[rebuild.PhasePour], last[rebuild.PhaseVerify]
+		if (pour.Done > 0) != (name != "items") || pour.Done != pour.Total {
+			t.Errorf("%s: %d of %d rows were poured", name, pour.Done, pour.Total)
+		}
+		if verify.Done == 0 || verify.Done > verify.Total || name == "items" && (verify.Done != 4000 || verify.Total != 4000) { // of the others some may be merged just then
+			t.Errorf("%s: %d of %d rows were compared", name, verify.Done, verify.Total)
+		}
+	}
+}

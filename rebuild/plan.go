@@ -96,7 +96,6 @@ type planner struct {
 // that have nothing of it. So many chunks at once, and a rate in events a second, make
 // chunks smaller.
 func makePlan(ctx context.Context, arch *archive.Archive, streams []string, format archive.Format, filter *event.Matcher, concurrency int, rate float64) (*Plan, error) {
-	p := &Plan{Version: planVersion}
 	plans := make([]*archive.Plan, len(streams))
 	var events uint64
 	for i, stream := range streams {
@@ -106,17 +105,34 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		}
 		events += plans[i].Totals.Events
 	}
-	c := &planner{plan: p, target: chunkTarget(events, concurrency, rate)}
-	for i, stream := range streams {
-		if err := c.stream(ctx, stream, plans[i]); err != nil {
-			return nil, fmt.Errorf("plan the rebuild: %w", err)
+	return cut(chunkTarget(events, concurrency, rate), maxChunks, func(c *planner) error {
+		for i, stream := range streams {
+			if err := c.stream(ctx, stream, plans[i]); err != nil {
+				return fmt.Errorf("plan the rebuild: %w", err)
+			}
 		}
+		return nil
+	})
+}
+
+// cut makes chunks of so many events of what all gives, of more where there would be more
+// than most chunks: how many events segments have of which a filter lets some pass is known
+// only then.
+func cut(target, most uint64, all func(*planner) error) (*Plan, error) {
+	for {
+		p := &Plan{Version: planVersion}
+		if err := all(&planner{plan: p, target: target}); err != nil {
+			return nil, err
+		}
+		for i := range p.Chunks {
+			p.Events += p.Chunks[i].Events
+			p.Bytes += p.Chunks[i].Bytes
+		}
+		if uint64(len(p.Chunks)) <= most || p.Events/most <= target {
+			return p, nil
+		}
+		target = p.Events / most
 	}
-	for i := range p.Chunks {
-		p.Events += p.Chunks[i].Events
-		p.Bytes += p.Chunks[i].Bytes
-	}
-	return p, nil
 }
 
 // chunkTarget is how many events a chunk of a plan has.

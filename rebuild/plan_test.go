@@ -55,6 +55,20 @@ func TestChunks(t *testing.T) {
 	}
 }
 
+// Of so many events that there would be too many chunks, chunks are larger.
+func TestMostChunks(t *testing.T) {
+	list := segments(30, 1000, 1<<10)
+	p, err := cut(100, 20, func(c *planner) error {
+		for i := range list {
+			c.segment(0, &list[i])
+		}
+		return nil
+	})
+	if err != nil || len(p.Chunks) > 30 || p.Events != 30_000 {
+		t.Errorf("%d chunks of %d events: %v", len(p.Chunks), p.Events, err)
+	}
+}
+
 // segments makes n of so many events and bytes each, an event a millisecond.
 func segments(n int, count uint64, raw int64) []archive.PlannedSegment {
 	list := make([]archive.PlannedSegment, n)

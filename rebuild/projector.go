@@ -126,10 +126,12 @@ func (p *Projector) keep(ctx context.Context, name string) {
 	switch {
 	case err == nil, ctx.Err() != nil:
 	case errors.As(err, &swap):
+		p.metrics.waiting.WithLabelValues(name).Set(1)
 		if p.isNews(name, err.Error()) {
 			logger.Warn("the projection is not fed: a swap was cut short", "rebuild", swap.job.ID, "error", err)
 		}
 	case errors.Is(err, projection.ErrHeld), errors.Is(err, projection.ErrFenced):
+		p.metrics.waiting.WithLabelValues(name).Set(0)
 		logger.Debug("another worker has the projection", "error", err)
 	case errors.Is(err, projection.ErrNotBuilt):
 		if err := p.build(ctx, name); err != nil {
@@ -340,7 +342,7 @@ func (l *liveFeed) open(ctx context.Context) error {
 	}
 	if fold, ok := rows.(*foldRows); ok {
 		none := func([]Letter) error { return nil }
-		if err := fold.warm(ctx, doc.Live.Positions, none, func(int) error { return ctx.Err() }); err != nil {
+		if err := fold.warm(ctx, doc.Live.Positions, none, func(ctx context.Context, _ int) error { return ctx.Err() }); err != nil {
 			return errors.Join(err, fold.close())
 		}
 	}

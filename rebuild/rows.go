@@ -54,9 +54,6 @@ func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s
 // itself, may be put aside: more are not looked for.
 const tooManyLetters = 100_000
 
-// tooManyFailing is how many events of one batch are looked for one by one.
-const tooManyFailing = 10_000
-
 // make implements rowMaker.
 func (r *sqlRows) make(ctx context.Context, b *batch, count bool) (made, error) {
 	var m made
@@ -274,8 +271,8 @@ func (r *sqlRows) halve(ctx context.Context, b *batch, part run, without map[eve
 		}
 		return r.halve(ctx, b, second, without, failing)
 	}
-	if len(*failing) >= tooManyFailing {
-		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", tooManyFailing, err)
+	if len(*failing) >= tooManyLetters {
+		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", tooManyLetters, err)
 	}
 	var e event.Event
 	b.events.Event(part.from, &e)

@@ -99,9 +99,9 @@ func Target(name string) string { return "projection:" + name }
 
 // definition reads a definition as it is now, with its digest.
 func (s *Service) definition(name string) (*projection.Definition, *projection.Set, string, error) {
-	set, err := s.opts.Definitions()
+	set, err := s.definitions()
 	if err != nil {
-		return nil, nil, "", fmt.Errorf("read the projections: %w", err)
+		return nil, nil, "", err
 	}
 	d, err := set.Get(name)
 	if err != nil {
@@ -109,6 +109,15 @@ func (s *Service) definition(name string) (*projection.Definition, *projection.S
 	}
 	digest, err := s.digest(d)
 	return d, set, digest, err
+}
+
+// definitions reads all of them. One that cannot be read is perhaps being written just now.
+func (s *Service) definitions() (*projection.Set, error) {
+	set, err := s.opts.Definitions()
+	if err != nil {
+		return nil, jobs.Retry(fmt.Errorf("read the projections: %w", err))
+	}
+	return set, nil
 }
 
 // digest is that of a definition and of the upcasters that it uses.

@@ -1,8 +1,11 @@
 package rebuild
 
 import (
+	"context"
+	"errors"
 	"time"
 
+	"github.com/reservoirhq/reservoir/chstore"
 	"github.com/reservoirhq/reservoir/jobs"
 )
 
@@ -55,4 +58,54 @@ func (b *build) show() {
 		done = max(min(done, b.total), b.events)
 	}
 	b.h.Report(func(p *jobs.Progress) { p.Done, p.Begun, p.Total = done, done-b.events, b.total })
+}
+
+// unit is what the progress of a phase counts, "" for events.
+func unit(phase string) string {
+	switch phase {
+	case PhaseCarry, PhasePour, PhaseVerify:
+		return "rows"
+	}
+	return ""
+}
+
+// reading gives what shows how many rows a statement has read, beside those that the
+// statements of the phase before it have.
+func (b *build) reading() func(chstore.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.begun // these are done when the phase is
+	return func(p chstore.Progress) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.begun, b.total = before+p.ReadRows, max(b.total, before+p.TotalRows)
+		if time.Since(b.reported) >= reportEvery {
+			b.reported = time.Now()
+			b.show()
+		}
+	}
+}
+
+// compares makes what the verification reads of tables known as the total of its progress,
+// as far as it is known before: a part of a table is not.
+func (b *build) compares(ctx context.Context) error {
+	b.begun, b.total = 0, 0
+	if b.cp.Base == 0 || !b.spec.Scope.IsZero() {
+		return nil
+	}
+	for _, n := range tablesOf(b.db, b.sub.def, b.mark()) {
+		live, err := b.db.Inspect(ctx, n.live)
+		if errors.Is(err, chstore.ErrNoTable) {
+			continue // it is compared with nothing
+		}
+		if err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+		shadow, err := b.db.Inspect(ctx, n.live.Of(b.mark().Generation))
+		if err != nil {
+			return err //nolint:wrapcheck // it says what
+		}
+		b.total += live.Rows + shadow.Rows
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/reservoirhq/reservoir/archive"
@@ -87,8 +88,8 @@ func (s *Spec) validate(d *projection.Definition) error {
 		return fmt.Errorf("%w: approval is %q, and must be %q or %q", ErrInvalid, s.Approval, projection.Automatic, projection.Required)
 	case s.Concurrency < 1 || s.Concurrency > 64:
 		return fmt.Errorf("%w: concurrency is %d, and must be between 1 and 64", ErrInvalid, s.Concurrency)
-	case s.Rate < 0:
-		return fmt.Errorf("%w: rate is %v, and must be positive, or 0 for none", ErrInvalid, s.Rate)
+	case !(s.Rate >= 0 && s.Rate <= math.MaxFloat64): // nor NaN
+		return fmt.Errorf("%w: rate is %v, and must be a positive number, or 0 for none", ErrInvalid, s.Rate)
 	case s.Way != WayAuto && s.Way != WayPushdown && s.Way != WayGo:
 		return fmt.Errorf("%w: way is %q, and must be %q, %q or %q", ErrInvalid, s.Way, WayAuto, WayPushdown, WayGo)
 	case s.Format != archive.Parquet && s.Format != archive.JSONL:

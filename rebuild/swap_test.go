@@ -128,3 +128,41 @@ func TestSwapIsNotRepeatedAfterRollback(t *testing.T) {
 		t.Errorf("generation %d is live after a rollback", live)
 	}
 }
+
+// A swap that has begun is ended, whatever the definition says by then: readers see some of
+// the new tables already.
+func TestSwapThatHasBegunOutlastsDefinition(t *testing.T) {
+	k := newKitchen(t, false)
+	k.examples()
+	k.must(k.publish(t.Context(), "shop:orders", 100))
+	k.archiveAll(100)
+	k.build(rebuild.Spec{Projection: "lines"})
+	want := k.reference("lines")
+	live := func() (tables string) {
+		tables, err := k.ch.Query(context.Background(), `SELECT arrayStringConcat(arraySort(groupArray(name)), ' ') FROM system.tables
+			WHERE database = currentDatabase() AND comment LIKE '%"projection":"lines"%"generation":2%' AND name NOT LIKE '%\\_\\_%' FORMAT TSVRaw`)
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(tables)
+	}
+	job := k.create(rebuild.Spec{Projection: "lines"})
+	dying := faulty.New(k.store, func(s faulty.Step) faulty.Fault {
+		return faulty.Fault{Crash: s.Op == faulty.Put && s.Key == "projections/lines.json" && live() == "lines_sums"}
+	})
+	for !dying.Crashed() { // a busy machine may lose its lease before
+		if job, err := k.try(t.Context(), dying, job.ID, 2*time.Second); err == nil {
+			t.Fatalf("the rebuild is %s: %+v", job.State, job.LastError)
+		}
+	}
+	k.defs.put("lines", strings.Replace(linesYAML, "lines_large", "lines_great", 1))
+	k.run(job.ID)
+	if got := live(); got != "lines lines_large lines_late lines_seen lines_sums" || k.live("lines") != 2 {
+		t.Errorf("of generation %d %q are live", k.live("lines"), got)
+	}
+	for name, contents := range want {
+		if k.contents(name) != contents {
+			t.Errorf("%s is another one", name)
+		}
+	}
+}

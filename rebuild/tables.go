@@ -43,10 +43,14 @@ func occupied(ctx context.Context, db *chstore.Store, name string) ([]chstore.In
 }
 
 // synced waits until all replicas have all of the tables. Nothing is done by then, so it may
-// be tried again.
+// be tried again, but for what is not allowed.
 func synced(ctx context.Context, db *chstore.Store, tables []named) error {
 	for _, n := range tables {
-		if err := db.Synced(ctx, n.live, n.mark); err != nil {
+		switch err := db.Synced(ctx, n.live, n.mark); {
+		case err == nil:
+		case passes(err), errors.Is(err, chstore.ErrDenied), ctx.Err() != nil:
+			return err //nolint:wrapcheck // it says what
+		default:
 			return jobs.Retry(err)
 		}
 	}

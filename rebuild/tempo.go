@@ -43,7 +43,8 @@ func (t *tempo) spend(events uint64) time.Time {
 	if now := time.Now(); turn.Before(now) {
 		turn = now
 	}
-	t.free = turn.Add(time.Duration(float64(events) / t.rate * float64(time.Second)))
+	const most = float64(100 * 365 * 24 * time.Hour) // or it overflows
+	t.free = turn.Add(time.Duration(min(float64(events)/t.rate*float64(time.Second), most)))
 	return turn
 }
 

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,11 @@ func TestTempo(t *testing.T) {
 		at("what comes after a minute in which nothing was done", 70*time.Second)
 		must(tempo.begin(t.Context(), 100))
 		at("the one after it", 71*time.Second)
+		slow := newTempo(math.SmallestNonzeroFloat64)
+		must(slow.begin(t.Context(), 1))
+		if !slow.free.After(time.Now().AddDate(99, 0, 0)) {
+			t.Errorf("the slowest of all has its turn again at %s", slow.free)
+		}
 		ended, end := context.WithCancelCause(t.Context())
 		end(errEnded)
 		if err := tempo.begin(ended, 1); !errors.Is(err, errEnded) {

@@ -96,6 +96,9 @@ func (b *build) verify(ctx context.Context) error {
 			b.warn("check %q failed: it gives %s, and must give %s", result.Name, result.Got, result.Expect)
 		}
 	}
+	if err := b.compares(ctx); err != nil {
+		return err
+	}
 	if v.Difference, err = b.difference(ctx); err != nil {
 		return err
 	}
@@ -242,6 +245,7 @@ func (b *build) difference(ctx context.Context) (*chstore.Diff, error) {
 			spec.Columns = append(spec.Columns, c.Name)
 		}
 	}
+	spec.Progress = b.reading()
 	diff, err := b.db.Diff(ctx, spec)
 	return &diff, err //nolint:wrapcheck // it says what
 }
