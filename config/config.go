@@ -175,7 +175,7 @@ type ClickHouseS3 struct {
 // Projections says which projections there are.
 type Projections struct {
 	Dir   string `koanf:"dir" doc:"Directory with definitions, *.yaml; empty: none."`
-	State string `koanf:"state" doc:"Directory on local disk for the states of folds, which need one."`
+	State string `koanf:"state" doc:"Directory on local disk for the states of folds; empty: reservoir-folds in the directory for temporary files."`
 }
 
 // Log says what is logged.
