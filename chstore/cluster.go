@@ -107,7 +107,8 @@ func (s *Store) Synced(ctx context.Context, live Table, mark Mark) error {
 		return err
 	}
 	err = s.exec(ctx, &statement{what: "sync", doing: "wait for the replicas of " + table.Name, text: s.syncText(table)})
-	if errors.Is(err, ErrResources) { // its time was up
+	var said *Error
+	if errors.As(err, &said) && (said.Code == 159 || said.Code == 160) { // its time was up
 		err = remedy.Wrap(fmt.Errorf("%w: a replica is behind, or down: %w", ErrBusy, err), "Start the replica, or take it out of the cluster: system.replicas and system.distributed_ddl_queue say which one it is.")
 	}
 	return err

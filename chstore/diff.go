@@ -154,7 +154,8 @@ func (c *comparison) hash(function string, info Info, list []string) string {
 }
 
 func (c *comparison) side(info Info, isNew int) string {
-	text := fmt.Sprintf("SELECT %s AS k, %s AS h, toUInt8(%d) AS side FROM %s", c.hash("sipHash128", info, c.keys), c.hash("sipHash64", info, c.compared), isNew, info.source(true))
+	// Their names are none that a column may have.
+	text := fmt.Sprintf("SELECT %s AS `the key`, %s AS `the rest`, toUInt8(%d) AS `the side` FROM %s", c.hash("sipHash128", info, c.keys), c.hash("sipHash64", info, c.compared), isNew, info.source(true))
 	if strings.TrimSpace(c.spec.Where) != "" {
 		text += " WHERE (" + c.spec.Where + "\n)"
 	}
@@ -169,7 +170,7 @@ func (c *comparison) count(ctx context.Context, s *Store, diff *Diff) (map[strin
 	err := s.query(ctx, &statement{
 		what: "diff", doing: "compare " + c.spec.Old.Name + " with " + c.spec.New.Name, settings: settings, progress: c.spec.Progress,
 		text: fmt.Sprintf(`SELECT kind, count(), sum(o), sum(n), arrayMap(x -> hex(x), groupArraySorted(%d)(k)) FROM (
-SELECT k, countIf(side = 0) AS o, countIf(side = 1) AS n, sumIf(h, side = 0) AS oh, sumIf(h, side = 1) AS nh,
+SELECT "the key" AS k, countIf("the side" = 0) AS o, countIf("the side" = 1) AS n, sumIf("the rest", "the side" = 0) AS oh, sumIf("the rest", "the side" = 1) AS nh,
 multiIf(o = 0, 'added', n = 0, 'removed', o != n OR oh != nh, 'changed', 'same') AS kind
 FROM (%s UNION ALL %s) GROUP BY k) GROUP BY kind`, c.spec.Samples, c.side(c.old, 0), c.side(c.new, 1)),
 	}, func(rows driver.Rows) error {
@@ -220,13 +221,13 @@ func (c *comparison) sample(ctx context.Context, s *Store, hashes map[string][]s
 // rowsOf returns the rows with the given hashes of keys, by hash.
 func (c *comparison) rowsOf(ctx context.Context, s *Store, info Info, hashes []string) (map[string][]map[string]json.RawMessage, error) {
 	columns := info.shownColumns(append(slices.Clone(c.keys), c.compared...))
-	key := Column{Name: "_reservoir_key", Type: "String"}
-	text := "SELECT hex(" + c.hash("sipHash128", info, c.keys) + ") AS " + key.Name + ", " + listed(append([]Column{key}, columns...)) + " FROM " + info.source(true) +
-		" WHERE " + key.Name + " IN (" + Literals(hashes) + ")"
+	key := Column{Name: "the key", Type: "String"}
+	text := "SELECT hex(" + c.hash("sipHash128", info, c.keys) + ") AS " + Identifier(key.Name) + ", " + listed(append([]Column{key}, columns...)) + " FROM " + info.source(true) +
+		" WHERE " + Identifier(key.Name) + " IN (" + Literals(hashes) + ")"
 	if strings.TrimSpace(c.spec.Where) != "" {
 		text += " AND (" + c.spec.Where + "\n)"
 	}
-	text = "SELECT * EXCEPT " + key.Name + fmt.Sprintf(" FROM (%s LIMIT %d BY %s)", text, perKey, key.Name)
+	text = "SELECT * EXCEPT " + Identifier(key.Name) + fmt.Sprintf(" FROM (%s LIMIT %d BY %s)", text, perKey, Identifier(key.Name))
 	rows, err := s.rows(ctx, &statement{what: "diff", doing: "read rows that differ in " + info.Table.Name, text: text}, append([]Column{key}, columns...))
 	if err != nil {
 		return nil, err

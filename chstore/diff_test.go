@@ -209,3 +209,51 @@ func TestDiffOfTypes(t *testing.T) {
 		}
 	}
 }
+
+// Columns may have any names, those too that a statement might give to what it makes of them.
+func TestDiffOfNames(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	names := []string{"k", "h", "side", "o", "n", "oh", "nh", "kind", "x", "_reservoir_key"}
+	columns := []chstore.Column{{Name: "id", Type: "UInt64"}}
+	for _, name := range names {
+		columns = append(columns, chstore.Column{Name: name, Type: "UInt64"})
+	}
+	for table, change := range map[string]int{"before": 0, "after": 5} {
+		if err := store.CreateTable(t.Context(), store.Table(table), chstore.TableSpec{Columns: columns, Engine: "MergeTree", OrderBy: "id"}, chstore.Mark{Projection: table}); err != nil {
+			t.Fatal(err)
+		}
+		var rows []string
+		for row := range len(names) + 1 { // the last one stays as it is
+			values := []string{fmt.Sprint(row)}
+			for i := range names {
+				value := 7
+				if i == row {
+					value += change
+				}
+				values = append(values, fmt.Sprint(value))
+			}
+			rows = append(rows, "("+strings.Join(values, ", ")+", 1)")
+		}
+		if _, err := engine.Query(t.Context(), "INSERT INTO "+table+" VALUES "+strings.Join(rows, ", ")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changed := uint64(len(names))
+	for keys, want := range map[string]chstore.Diff{
+		"id": {Same: 1, Changed: changed}, "id " + strings.Join(names, " "): {Same: 1, Added: changed, Removed: changed},
+		"id k side": {Same: 1, Changed: changed - 2, Added: 2, Removed: 2}, "id h": {Same: 1, Changed: changed - 1, Added: 1, Removed: 1},
+	} {
+		got, err := store.Diff(t.Context(), chstore.DiffSpec{Old: store.Table("before"), New: store.Table("after"), Keys: strings.Fields(keys), Where: "k < 100 AND side < 100 AND h < 100"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Same != want.Same || got.Changed != want.Changed || got.Added != want.Added || got.Removed != want.Removed {
+			t.Errorf("by %s: %+v, want %+v", keys, got, want)
+		}
+		for _, s := range got.Samples {
+			if len(s.Old)+len(s.New) == 0 {
+				t.Errorf("by %s: a sample without rows: %+v", keys, s)
+			}
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (h *Handle) Report(change func(*Progress)) {
 func (s *session) report(change func(*Progress)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	phase := s.progress.Phase
+	phase, done := s.progress.Phase, s.progress.Done
 	change(&s.progress)
 	if s.progress.Phase != phase { // it counts something else from here on
 		s.rate = rate{}
@@ -52,7 +52,7 @@ func (s *session) report(change func(*Progress)) {
 	}
 	s.progress.Streams = slices.Clone(s.progress.Streams)
 	s.rate.add(s.progress.Done)
-	if !s.reported { // who was killed before this one may have shown more than it had done
+	if !s.reported && (s.progress.Phase != phase || s.progress.Done != done) { // who was killed before this one may have shown more than it had done
 		s.reported, s.done = true, min(s.done, s.progress.Done)
 	}
 }

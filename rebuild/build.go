@@ -307,7 +307,7 @@ func (b *build) begin(phase string) {
 		}
 	case phase == PhaseLoad:
 		b.events, b.total = b.loadedEvents(), b.plan.Events
-	case phase == PhaseCatchUp, phase == PhaseHandOver:
+	case phase == PhaseCatchUp:
 		b.events = b.cp.Feed.Events
 	}
 	b.h.Log("info", "phase "+phase)

@@ -81,10 +81,10 @@ func (b *build) catchUp(ctx context.Context) error {
 	return errors.Join(b.drain(ctx, f, caughtUp), f.close())
 }
 
-// archivedSince counts what the archive has after places, if that can be known. What is live
-// only comes on top.
-func (b *build) archivedSince(ctx context.Context, places map[string]place) (events uint64, known bool) {
-	for stream, at := range places {
+// archivedSince counts what the archive has that the shadow has not, if that can be known.
+// What is live only comes on top.
+func (b *build) archivedSince(ctx context.Context) (events uint64, known bool) {
+	for stream, at := range b.cp.Feed.Places {
 		spec := archive.PlanSpec{Stream: stream, Incarnation: max(at.Incarnation, 1), Range: event.Range{From: at.ID.Next()}, Format: b.spec.Format}
 		plan, err := b.svc.opts.Archive.Plan(ctx, spec)
 		if err != nil { // it is for display only
@@ -112,11 +112,25 @@ func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 			return nil
 		}
 		if last == math.MaxInt { // there is more than can be looked up in passing
-			if left, known := b.archivedSince(ctx, b.cp.Feed.Places); known {
-				b.total = b.events + left
+			if left, known := b.archivedSince(ctx); known {
+				b.total = b.events + b.begun + left
 			}
 		}
 		last = n
+	}
+}
+
+// fed notes that a batch had so many events. In a hand-over they only show: there is always
+// something live, and to have fed it is not to have got on.
+func (b *build) fed(events uint64) {
+	b.cp.Feed.Events += events
+	if b.cp.Phase == PhaseHandOver {
+		b.begun += events
+	} else {
+		b.events += events
+	}
+	if b.events+b.begun > b.total {
+		b.total = 0 // what is live only has no end that is known
 	}
 }
 
@@ -124,10 +138,7 @@ func (b *build) drain(ctx context.Context, f *feeder, below int) error {
 func (b *build) step(ctx context.Context, f *feeder) (int, error) {
 	for {
 		n, err := f.step(ctx)
-		if b.events += uint64(n); b.events > b.total { //nolint:gosec // a count
-			b.total = 0 // what is live only has no end that is known
-		}
-		b.cp.Feed.Events = b.events
+		b.fed(uint64(n)) //nolint:gosec // a count
 		if err == nil {
 			b.holds("")
 			return n, b.progress()

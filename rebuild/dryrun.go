@@ -26,6 +26,9 @@ type DryRunOptions struct {
 const (
 	maxDryRows    = 10_000
 	maxDryLetters = 1000
+	// dryFailing bounds the events of a batch on which the SELECT fails, each of which takes
+	// several statements to find.
+	dryFailing = 10_000
 )
 
 // DryRunResult is what became of the events.
@@ -98,6 +101,9 @@ func (s *Service) dryRun(ctx context.Context, sub *subject, opts DryRunOptions, 
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRows(d.rows)) }()
+	if rows, ok := d.rows.(*sqlRows); ok {
+		rows.failing = dryFailing // whatever the policy is
+	}
 	if err := d.fill(ctx); err != nil {
 		return err
 	}

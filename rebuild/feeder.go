@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/internal/remedy"
 	"github.com/reservoirhq/reservoir/projection"
 )
 
@@ -273,12 +274,21 @@ func patiently(ctx context.Context, waiting func(reason string), do func(context
 			return err
 		}
 		if waiting != nil {
-			waiting(err.Error())
+			waiting(withRemedy(err))
 		}
 		if err := wait(ctx, delay); err != nil {
 			return err
 		}
 	}
+}
+
+// withRemedy says what is wrong, and what to do about it.
+func withRemedy(err error) string {
+	text := err.Error()
+	if what := remedy.Of(err); what != "" {
+		text += ". " + what
+	}
+	return text
 }
 
 func (f *feeder) settleOnce(ctx context.Context) error {

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/reservoirhq/reservoir/archive"
 	"github.com/reservoirhq/reservoir/chstore"
+	"github.com/reservoirhq/reservoir/event"
 	"github.com/reservoirhq/reservoir/projection"
 	"github.com/reservoirhq/reservoir/projection/foldstore"
 )
@@ -41,12 +43,24 @@ func (b *build) folded(ctx context.Context, r *foldRows) uint64 {
 	if at == nil {
 		return 0
 	}
-	places := map[string]place{}
-	for stream := range b.plan.heads() {
-		places[stream] = at[stream]
+	var left uint64
+	filter, err := planFilter(b.sub.def, &b.spec.Scope)
+	for stream, head := range b.plan.heads() {
+		from := at[stream]
+		if from == head || err != nil {
+			continue
+		}
+		spec := archive.PlanSpec{Stream: stream, Format: b.spec.Format, Filter: filter} // of a stream that was made anew since, all
+		if max(from.Incarnation, 1) == head.Incarnation {
+			spec.Incarnation, spec.Range = head.Incarnation, event.Range{From: from.ID.Next(), To: head.ID}
+		}
+		var plan *archive.Plan
+		if plan, err = b.svc.opts.Archive.Plan(ctx, spec); err == nil {
+			left += plan.Totals.Events
+		}
 	}
-	left, known := b.archivedSince(ctx, places)
-	if !known {
+	if err != nil {
+		b.h.Log("info", fmt.Sprintf("how much is in the states is not known: %v", err))
 		return 0
 	}
 	return b.plan.Events - min(b.plan.Events, left)

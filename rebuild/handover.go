@@ -354,7 +354,7 @@ func (b *build) handOverTo(ctx context.Context, f *feeder) error {
 			return err
 		}
 		// Most of it is waited for while the live table is fed.
-		if err := synced(ctx, b.db, tablesOf(b.db, b.sub.def, b.mark())); err != nil {
+		if err := patiently(ctx, b.holds, b.synced); err != nil {
 			return err
 		}
 		err := b.svc.seize(ctx, b.name(), b.job.ID, func(ctx context.Context, hold *seized) error { return b.swap(ctx, hold, f, within) })
@@ -489,7 +489,7 @@ func (b *build) reach(ctx context.Context, hold *seized, f *feeder, within time.
 		behind := b.behind(f, hold.Document().Live.Positions)
 		b.holds(behind)
 		if behind == "" {
-			return nil
+			return behindOr(bounded, b.synced(bounded))
 		}
 		if err := wait(bounded, retryDelay); err != nil {
 			return fmt.Errorf("%w: %s", err, behind)
@@ -497,9 +497,14 @@ func (b *build) reach(ctx context.Context, hold *seized, f *feeder, within time.
 	}
 }
 
+// synced waits until all replicas have all of the shadow.
+func (b *build) synced(ctx context.Context) error {
+	return synced(ctx, b.db, tablesOf(b.db, b.sub.def, b.mark()))
+}
+
 // behindOr says of an error that came because time was up that it did.
 func behindOr(bounded context.Context, err error) error {
-	if cause := context.Cause(bounded); errors.Is(cause, errBehind) && !errors.Is(err, errBehind) {
+	if cause := context.Cause(bounded); err != nil && errors.Is(cause, errBehind) && !errors.Is(err, errBehind) {
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err

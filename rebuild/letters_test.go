@@ -156,3 +156,23 @@ func TestLettersOfBatchThatChanges(t *testing.T) {
 		t.Errorf("there are %s rows", got)
 	}
 }
+
+// Where the SELECT fails on everything, no more events are looked for than the policy allows,
+// and a few to name.
+func TestSelectThatFailsOnEverything(t *testing.T) {
+	k := newKitchen(t, false)
+	k.must(k.publish(t.Context(), "shop:orders", 2000))
+	k.archiveAll(1000)
+	for policy, want := range map[string]string{
+		"stop": "3 events cannot be used, and the definition of throws puts at most 0 aside", "{dead_letters: 5}": "6 events cannot be used, and the definition of throws puts at most 5 aside",
+	} {
+		k.defs.put("throws", "name: throws\nsource: {streams: [\"shop:orders\"]}\ntable: {engine: MergeTree, order_by: [id], columns: {id: String, n: UInt32}}\n"+
+			"failures: "+policy+"\nselect: SELECT event_id AS id, toUInt32(type) AS n FROM events\n")
+		job, err := k.try(t.Context(), k.store, k.create(rebuild.Spec{Projection: "throws"}).ID, time.Minute)
+		k.must(err)
+		k.failed(job, want)
+		if named := strings.Count(job.LastError.Message, "event "); named != 3 {
+			t.Errorf("%d events are named: %s", named, job.LastError.Message)
+		}
+	}
+}

@@ -256,15 +256,15 @@ func (b *build) loadChunk(ctx context.Context, c *chunkLoad) error {
 	defer c.takeBack()
 	var rows uint64
 	err := patiently(ctx, b.holdsLocked, func(ctx context.Context) (err error) {
-		// Its turn comes before what another try has left is looked for: from then on
-		// nothing is waited for.
-		if err := b.tempo.begin(ctx, c.chunk.Events); err != nil {
-			return err
+		// It has its turn once: nothing is waited for after it was looked for what
+		// another try has left.
+		if c.tries == 0 {
+			err = b.tempo.begin(ctx, c.chunk.Events)
+		} else {
+			err = c.clean(ctx)
 		}
-		if c.tries > 0 {
-			if err := c.clean(ctx); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 		if rows, err = c.once(ctx); err != nil {
 			c.takeBack()

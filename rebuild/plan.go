@@ -22,6 +22,9 @@ const (
 	// more than maxChunks have larger ones.
 	chunkEvents = 500_000
 	maxChunks   = 20_000
+	// journalChunks is how many a job's checkpoint has room for. Chunks of few events may be
+	// many: of many streams, or where names and values are large.
+	journalChunks = 50_000
 	// Of few events chunks are smaller, so that there is one for each of those that load at
 	// once, but not smaller than that.
 	chunkShared = 250_000
@@ -105,7 +108,7 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		}
 		events += plans[i].Totals.Events
 	}
-	return cut(chunkTarget(events, concurrency, rate), maxChunks, func(c *planner) error {
+	p, err := cut(chunkTarget(events, concurrency, rate), maxChunks, func(c *planner) error {
 		for i, stream := range streams {
 			if err := c.stream(ctx, stream, plans[i]); err != nil {
 				return fmt.Errorf("plan the rebuild: %w", err)
@@ -113,6 +116,11 @@ func makePlan(ctx context.Context, arch *archive.Archive, streams []string, form
 		}
 		return nil
 	})
+	if err == nil && len(p.Chunks) > journalChunks {
+		err = remedy.Wrapf(fmt.Errorf("%w: it would have %d chunks, and a job has room for %d", ErrInvalid, len(p.Chunks), journalChunks),
+			"Merge small segments with `reservoir compact`, or make the projection of fewer streams.")
+	}
+	return p, err
 }
 
 // cut makes chunks of so many events of what all gives, of more where there would be more

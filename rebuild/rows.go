@@ -36,6 +36,7 @@ type sqlRows struct {
 	columns  []string // that the SELECT gives
 	selector *selector
 	block    *chstore.Block
+	failing  uint64 // how many events of a batch on which the SELECT fails are looked for
 }
 
 func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s *selector) (*sqlRows, error) {
@@ -47,7 +48,7 @@ func newSQLRows(db *chstore.Store, d *projection.Definition, columns []string, s
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what
 	}
-	return &sqlRows{db: db, def: d, columns: columns, selector: s, block: block}, nil
+	return &sqlRows{db: db, def: d, columns: columns, selector: s, block: block, failing: d.Failures.DeadLetters}, nil
 }
 
 // tooManyLetters is how many events of one batch, or of a chunk that ClickHouse reads
@@ -271,14 +272,17 @@ func (r *sqlRows) halve(ctx context.Context, b *batch, part run, without map[eve
 		}
 		return r.halve(ctx, b, second, without, failing)
 	}
-	if len(*failing) >= tooManyLetters {
-		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", tooManyLetters, err)
-	}
 	var e event.Event
 	b.events.Event(part.from, &e)
 	var env event.Envelope
 	r.selector.extractor.Extract(&e, &env)
 	*failing = append(*failing, letterOf(part.stream, part.incarnation, e.ID, &env, err.Error()))
+	if n := uint64(len(*failing)); n > r.failing && n > 2 { // a few are named
+		if err := allowed(r.def, n, *failing); err != nil {
+			return err
+		}
+		return fmt.Errorf("more than %d events of one batch cannot be used, the last one for: %w", r.failing, err)
+	}
 	return nil
 }
 

@@ -137,6 +137,9 @@ func (c *chunkLoad) carefully(ctx context.Context, maker *sqlRows) error {
 	flush := func() error {
 		m, err := maker.make(ctx, &c.events, true)
 		c.letters = append(c.letters, m.letters...)
+		if err == nil {
+			err = allowed(c.b.sub.def, uint64(len(c.letters)), c.letters)
+		}
 		if err != nil {
 			return err
 		}
