@@ -31,7 +31,7 @@ func displayed(t *testing.T, terminal, joined bool, later func(time.Duration)) s
 	show(jobs.Progress{Phase: "catch-up"})
 	later(3 * time.Second)
 	show(jobs.Progress{Phase: "catch-up", Done: 50, Selected: 50})
-	show(jobs.Progress{Phase: "verify"})
+	show(jobs.Progress{Phase: "verify", Unit: "rows", Done: 500, Total: 2000, Selected: 900})
 	later(time.Second)
 	d.close()
 	return out.String()
@@ -46,7 +46,7 @@ load  running  1000 of 1000 events
 load  done in 1m2s  1000 events
 catch-up  running  0 events
 catch-up  done in 3s  50 events
-verify  running  0 events
+verify  running  500 of at most 2000 rows
 `,
 		true: `
 load  running  0 of 1000 events
@@ -54,7 +54,7 @@ load  running  1000 of 1000 events
 load  done
 catch-up  running  0 events
 catch-up  done in 3s  50 events
-verify  running  0 events
+verify  running  500 of at most 2000 rows
 `,
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestBarPerPhase(t *testing.T) {
 		`load       \[-*>?\] *running  0 of 1000 events`,
 		`load       \[=+\] *done in [\d.]+m?s  1000 events`,
 		`catch-up   \[=+\] *done in [\d.]+m?s  50 events`,
-		`verify     \[-*>?\] *running  0 events`,
+		`verify     \[=*>?-*\] *running  500 of at most 2000 rows`,
 	} {
 		if !regexp.MustCompile(bar).MatchString(got) {
 			t.Errorf("there is no bar %s in %q", bar, got)

@@ -120,7 +120,7 @@ func progressText(p *jobs.Progress) string {
 		}
 		parts[0] = fmt.Sprintf("%s of %s %s", humanCount(p.Done), of, p.Counts())
 	}
-	if p.Selected != p.Done {
+	if p.Unit == "" && p.Selected != p.Done { // of rows of tables none are selected
 		parts = append(parts, humanCount(p.Selected)+" selected")
 	}
 	if p.DeadLetters > 0 {
