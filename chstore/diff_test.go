@@ -257,3 +257,27 @@ func TestDiffOfNames(t *testing.T) {
 		}
 	}
 }
+
+// Columns whose types have changed are compared by what they hold.
+func TestDiffOfChangedTypes(t *testing.T) {
+	store, engine := connect(t, chstore.Config{})
+	for table, types := range map[string][]string{"before": {"UInt32", "String", "Date", "Decimal(9, 2)"}, "after": {"UInt64", "LowCardinality(String)", "Date32", "Decimal(18, 2)"}} {
+		var columns []chstore.Column
+		for i, name := range []string{"id", "what", "day", "amount"} {
+			columns = append(columns, chstore.Column{Name: name, Type: types[i]})
+		}
+		if err := store.CreateTable(t.Context(), store.Table(table), chstore.TableSpec{Columns: columns, Engine: "MergeTree", OrderBy: "id"}, chstore.Mark{Projection: table}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := engine.Query(t.Context(), "INSERT INTO "+table+" VALUES (1, 'a', '2026-01-01', 1.5, 1), (2, 'b', '2026-01-02', "+map[string]string{"before": "2", "after": "3"}[table]+", 1)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := store.Diff(t.Context(), chstore.DiffSpec{Old: store.Table("before"), New: store.Table("after"), Keys: []string{"id"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Same != 1 || got.Changed != 1 || got.Added != 0 || got.Removed != 0 {
+		t.Errorf("%+v", got)
+	}
+}
